@@ -1,0 +1,69 @@
+"""Throughput and latency of one trivial JSON handler: mux beside nginx → uvicorn and, with ``--ray``, Ray Serve.
+
+``python -m benchmarks.http [--rounds N] [--seconds S] [--ray]``. All servers run at once and are loaded in turn,
+round by round, so that a slow minute of the machine hits all of them; medians and ratios are printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import ExitStack
+from statistics import median
+
+from benchmarks import servers
+from benchmarks.wrk import Load, run_wrk
+
+CONNECTIONS = (1, 16, 64)
+
+
+def measure(ports: dict[str, int], rounds: int, seconds: int) -> dict[tuple[str, int], list[Load]]:
+    seen: dict[tuple[str, int], list[Load]] = {}
+    for port in ports.values():
+        run_wrk(port, 16, 2)
+    for turn in range(rounds):
+        for connections in CONNECTIONS:
+            for name, port in ports.items():
+                load = run_wrk(port, connections, seconds)
+                seen.setdefault((name, connections), []).append(load)
+                print(f"round {turn + 1}: {name} at {connections}: {load.requests_per_s:.0f} req/s", flush=True)
+    return seen
+
+
+def report(seen: dict[tuple[str, int], list[Load]], names: list[str]) -> None:
+    print(
+        "\n| server | connections | req/s | × nginx | p50 ms | × nginx | p99 ms | errors |\n|---|---|---|---|---|---|---|---|"
+    )
+    for connections in CONNECTIONS:
+        base = seen[names[0], connections]
+        for name in names:
+            loads = seen[name, connections]
+            rate = median(a.requests_per_s / b.requests_per_s for a, b in zip(loads, base, strict=True))
+            p50 = median(a.p50_ms / b.p50_ms for a, b in zip(loads, base, strict=True))
+            print(
+                f"| {name} | {connections} | {median(x.requests_per_s for x in loads):.0f} | {rate:.2f} "
+                f"| {median(x.p50_ms for x in loads):.3f} | {p50:.2f} | {median(x.p99_ms for x in loads):.2f} "
+                f"| {sum(x.errors for x in loads)} |"
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--ray", action="store_true", help="also Ray Serve, from a virtual environment in .bench/")
+    options = parser.parse_args()
+    with ExitStack() as stack:
+        ports = {"nginx → uvicorn": stack.enter_context(servers.nginx()), "mux": stack.enter_context(servers.mux())}
+        if options.ray:
+            ports["Ray Serve"] = stack.enter_context(servers.ray())
+        seen = measure(ports, options.rounds, options.seconds)
+    report(seen, list(ports))
+    if options.ray:
+        pairs = zip(seen["mux", 64], seen["Ray Serve", 64], strict=True)
+        print(
+            f"\nmux / Ray Serve at 64 connections: {median(a.requests_per_s / b.requests_per_s for a, b in pairs):.1f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Frames to one write per loop turn: control, credit and heads first, bodies last."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from runtime.link.frames import KIB
+
+HIGH_WATER: Final = 256 * KIB
+
+
+class Outbox:
+    """Gathers frames until the loop comes round. Senders of bodies wait while ``paused``."""
+
+    __slots__ = ("_bodies", "_frames", "_loop", "_scheduled", "_transport", "paused", "turn")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.turn = 0  # counts flushes: tells whether a stream's body still stands in this turn's list
+        self.paused = False  # the transport holds more than the high-water mark
+        self._loop = loop
+        self._transport: asyncio.Transport | None = None
+        self._frames: list[bytes] = []
+        self._bodies: list[bytes] = []
+        self._scheduled = False
+
+    def attach(self, transport: asyncio.Transport) -> None:
+        transport.set_write_buffer_limits(high=HIGH_WATER)
+        self._transport = transport
+
+    def head(self, data: bytes) -> None:
+        self._frames.append(data)
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self.flush)
+
+    def body(self, data: bytes) -> None:
+        self._bodies.append(data)
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write what has gathered; dropped silently once the transport is closing, as the streams are lost anyway."""
+        self._scheduled = False
+        self.turn += 1
+        gathered, self._frames = self._frames, []
+        if self._bodies:
+            gathered += self._bodies
+            self._bodies = []
+        if gathered and self._transport is not None and not self._transport.is_closing():
+            if len(gathered) == 1:
+                self._transport.write(gathered[0])
+            else:
+                self._transport.writelines(gathered)
