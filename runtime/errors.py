@@ -123,6 +123,10 @@ class RequestTimeout(RequestError):
     status = 408
 
 
+class CallTimeout(RequestTimeout, TimeoutError):
+    """A deployment handle's call took longer than it may."""
+
+
 class BodyTooLarge(RequestError):
     code = "body_too_large"
     status = 413
@@ -138,6 +142,20 @@ class ClientGone(RequestError):
 
     code = "client_gone"
     status = 499
+
+
+class CallCancelled(RequestError):
+    """A deployment handle's call was cancelled, by ``cancel()`` or with the request that made it."""
+
+    code = "call_cancelled"
+    status = 499
+
+
+class CallCycle(RequestError):
+    """A deployment would call itself, directly or through others: with bounded places that can wait for ever."""
+
+    code = "call_cycle"
+    status = 508
 
 
 class UserCodeError(RequestError):
@@ -221,6 +239,12 @@ class StoreError(MuxError):
 
     code = "store_failed"
     status = 503
+
+
+class StoreUnreachable(StoreError):
+    """The store did not answer, or answered that it cannot now."""
+
+    code = "store_unreachable"
 
 
 class ObjectNotFound(StoreError):
