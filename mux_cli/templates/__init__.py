@@ -1,0 +1,1 @@
+"""What ``mux init`` writes. Each folder is a whole project that works as it is."""
