@@ -58,6 +58,7 @@ class ChildSpec(msgspec.Struct, kw_only=True):
     address: str = ""
     token: str = ""
     cache_dir: str = ""
+    cache_max_bytes: int = 0  # of the whole machine's cache; 0: the store's own default
     preload: list[str] = []  # beyond the config's own: what the outgoing replica held, in a rolling restart
 
 

@@ -1,0 +1,98 @@
+"""What a child is told at its start: its spec, its environment, its sockets."""
+
+from __future__ import annotations
+
+import secrets
+import string
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from runtime.core.rollout import Slot
+from runtime.engines.local import write_private
+from runtime.link.control import ChildSpec
+from runtime.project import Project
+from runtime.supervisor.desired import ROUTERS, Desired
+
+_ALPHABET: Final = string.ascii_letters + string.digits
+
+
+def new_incarnation() -> str:
+    """Return six random letters and digits, as in ``Model#EjYmnQ``."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(6))
+
+
+def kept_token(path: Path) -> str:
+    """Return the secret in a file of mode 0600, made at the first call."""
+    try:
+        token = path.read_text().strip()
+    except FileNotFoundError:
+        token = ""
+    if not token:
+        token = secrets.token_urlsafe(24)
+        write_private(path, token.encode())
+    return token
+
+
+@dataclass(frozen=True, slots=True)
+class Specs:
+    """Writes the specs of one project's children. ``calls_token`` opens the routers' socket for handles."""
+
+    project: Project
+    calls_token: str
+
+    def of(self, desired: Desired, slot: Slot, incarnation: str) -> ChildSpec:
+        """Return the spec of a new child in ``slot``; its descriptors are the engine's to fill in."""
+        if slot.deployment == ROUTERS:
+            return self._router(desired, slot.index)
+        return self._replica(desired, slot, incarnation)
+
+    def _router(self, desired: Desired, index: int) -> ChildSpec:
+        http = desired.config.http
+        name = f"router-{index}"
+        return ChildSpec(
+            role="router",
+            name=name,
+            project=self.project.name,
+            config_dir=str(self.project.config_path.parent),
+            log_dir=str(self.project.log_dir(name)),
+            control_fd=-1,
+            liveness_fd=-1,
+            generation=desired.generation,
+            index=index,
+            http=http.model_dump(mode="json"),
+            model_id=desired.config.model_id.model_dump(mode="json"),
+            admin_token=http.admin_token or "",
+            calls_address=f"unix:{self.project.sockets / f'calls-{index}.sock'}",
+            calls_token=self.calls_token,
+        )
+
+    def _replica(self, desired: Desired, slot: Slot, incarnation: str) -> ChildSpec:
+        deployment = desired.deployment(slot.deployment)
+        cache = desired.config.cache
+        folder = self.project.config_path.parent
+        name = f"{deployment.name}#{incarnation}"
+        return ChildSpec(
+            role="replica",
+            name=name,
+            project=self.project.name,
+            config_dir=str(folder),
+            log_dir=str(self.project.log_dir(name)),
+            control_fd=-1,
+            liveness_fd=-1,
+            generation=desired.generation,
+            deployment=deployment.model_dump(mode="json"),
+            application=deployment.application,
+            index=slot.index,
+            replicas=desired.count(slot.deployment),
+            address=f"unix:{self.project.sockets / f'{incarnation}.sock'}",
+            token=secrets.token_urlsafe(24),
+            cache_dir=str(folder / cache.dir if cache.dir else self.project.cache),
+            cache_max_bytes=cache.max_bytes,
+        )
+
+    def env(self, desired: Desired, slot: Slot) -> dict[str, str]:
+        """Return a child's whole environment: the deploying shell's, and a replica's own on top."""
+        if slot.deployment == ROUTERS:
+            return dict(desired.env)
+        return {**desired.env, **desired.deployment(slot.deployment).env}

@@ -1,0 +1,55 @@
+"""Who the routers shall know: one table for all, told again whenever it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from runtime.link.control import ReplicaEntry, RouteEntry, Table
+from runtime.supervisor.desired import Desired
+from runtime.supervisor.worker import Worker
+
+
+class Tables:
+    """The current table. ``generation`` counts tables, not configs."""
+
+    def __init__(self) -> None:
+        self.current = Table(generation=0, routes=[], replicas=[])
+
+    @property
+    def generation(self) -> int:
+        return self.current.generation
+
+    def update(self, desired: Desired | None, replicas: Iterable[Worker]) -> bool:
+        """Make the table tell the truth; return whether that changed it. Marks replicas that are new in it."""
+        routes = [] if desired is None else _routes(desired)
+        workers = [worker for worker in replicas if worker.ready_at is not None and worker.alive]
+        entries = [_entry(worker) for worker in workers]
+        if (routes, entries) == (self.current.routes, self.current.replicas):
+            return False
+        self.current = Table(generation=self.generation + 1, routes=routes, replicas=entries)
+        for worker in workers:
+            worker.table = worker.table or self.generation
+        return True
+
+
+def _routes(desired: Desired) -> list[RouteEntry]:
+    return [
+        RouteEntry(
+            name=deployment.name,
+            application=deployment.application,
+            route_prefix=deployment.route_prefix,
+            deployment=deployment.model_dump(mode="json"),
+        )
+        for deployment in desired.config.deployments
+    ]
+
+
+def _entry(worker: Worker) -> ReplicaEntry:
+    return ReplicaEntry(
+        id=worker.name,
+        deployment=worker.slot.deployment,
+        index=worker.slot.index,
+        address=worker.spec.address,
+        token=worker.spec.token,
+        state="draining" if worker.phase == "draining" or worker.condemned else "up",
+    )

@@ -1,0 +1,37 @@
+"""The real supervisor process with fake children and an impatient restart policy. Run as a script."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from runtime.core.restart import RestartPolicy
+from runtime.engines.local import LocalEngine
+from runtime.link.control import ChildSpec
+from runtime.project import Project
+from runtime.supervisor.main import main
+from runtime.supervisor.supervisor import Supervisor
+
+HERE = Path(__file__).parent
+
+
+def fake_child(spec: ChildSpec, spec_file: Path) -> list[str]:
+    return [sys.executable, "-P", str(HERE / "fake_child.py"), "--spec", str(spec_file)]
+
+
+def impatient() -> RestartPolicy:
+    return RestartPolicy(base_s=0.02, max_s=0.05, max_start_failures=3)
+
+
+def make(project: Project) -> Supervisor:
+    return Supervisor(project, engine=LocalEngine(project.specs, fake_child), policy=impatient)
+
+
+def command(project: Project, ready_fd: int) -> list[str]:
+    where = ["--root", str(project.root), "--sockets", str(project.sockets)]
+    script = str(HERE / "fake_supervisor.py")
+    return [sys.executable, "-P", script, *where, "--detach", "--ready-fd", str(ready_fd)]
+
+
+if __name__ == "__main__":
+    sys.exit(main(make=make))

@@ -1,0 +1,360 @@
+"""The supervisor inside the test's loop, with real, fake children."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from runtime.errors import MuxError, NoSuchThing
+from runtime.project import Project
+from runtime.supervisor.api import (
+    DownRequest,
+    Event,
+    ModelRequest,
+    RestartRequest,
+    ScaleRequest,
+    WaitRequest,
+)
+from runtime.supervisor.control import guarded
+from runtime.supervisor.models import Models
+from runtime.supervisor.supervisor import Supervisor
+from runtime.supervisor.worker import Worker
+from tests.supervisor.conftest import Apply, Running
+from tests.supervisor.waiting import await_end, soon
+
+pytestmark = [pytest.mark.process, pytest.mark.anyio]
+
+
+def bug(name: str, error: BaseException) -> None:
+    raise AssertionError(name) from error
+
+
+async def carried_out(events: AsyncIterator[Event]) -> list[Event]:
+    return [event async for event in guarded(events, bug)]
+
+
+async def replica(supervisor: Supervisor, index: int = 0) -> Worker:
+    ready = [one for one in supervisor.operations.pool.replicas() if one.phase == "ready"]
+    return next(one for one in ready if one.slot.index == index)
+
+
+async def told(worker: Worker, what: str) -> dict[str, Any]:
+    data: dict[str, Any] = (await worker.ask(what, {}, 5.0)).data
+    return data
+
+
+async def test_an_unchanged_deploy_touches_nothing(running: Running, deploy: Apply) -> None:
+    async with running() as supervisor:
+        first = await carried_out(supervisor.operations.apply(deploy(replicas=2)))
+        ids = [one.id for one in supervisor.operations.pool.workers]
+        again = await carried_out(supervisor.operations.apply(deploy(replicas=2)))
+        assert [change["what"] for change in first[0].changes] == ["router", "Model"]
+        assert [one.kind for one in again] == ["plan", "done"]
+        assert again[0].changes == []
+        assert [one.id for one in supervisor.operations.pool.workers] == ids
+        assert again[-1].status is not None
+        assert again[-1].status.generation == 1
+
+
+async def test_a_dry_run_only_tells(running: Running, deploy: Apply) -> None:
+    async with running() as supervisor:
+        await carried_out(supervisor.operations.apply(deploy()))
+        ids = [one.id for one in supervisor.operations.pool.workers]
+        request = deploy(max_ongoing_requests=9)
+        request.dry_run = True
+        plan, done = await carried_out(supervisor.operations.apply(request))
+        assert plan.changes[0]["why"] == "max_ongoing_requests 5 → 9"
+        assert done.kind == "done"
+        assert [one.id for one in supervisor.operations.pool.workers] == ids
+
+
+async def test_a_replica_that_dies_is_replaced_under_a_new_id(running: Running, deploy: Apply) -> None:
+    async with running() as supervisor:
+        await carried_out(supervisor.operations.apply(deploy(replicas=2)))
+        old = await replica(supervisor)
+        assert old.process is not None
+        with supervisor.operations.journal.follow() as follower:
+            os.kill(old.process.pid, signal.SIGKILL)
+            seen = [event async for event in _first(follower, "ready")]
+        assert any("was killed by SIGKILL" in event.message for event in seen)
+        assert any(event.kind == "restart" for event in seen)
+        new = await replica(supervisor)
+        assert (new.slot, new.restarts) == (old.slot, 1)
+        assert new.id != old.id
+
+
+async def _first(follower: AsyncIterator[Event] | Any, kind: str) -> AsyncIterator[Event]:
+    async for event in follower:
+        yield event
+        if event.kind == kind:
+            return
+
+
+async def test_a_child_that_dies_starting_is_given_up_and_told(running: Running, deploy: Apply) -> None:
+    async with running() as supervisor:
+        events = await carried_out(supervisor.operations.apply(deploy("crash")))
+        assert events[-1].code == "could_not_start"
+        assert "exited with code 11" in events[-1].message
+        assert "boom: a native library went wrong" in events[-1].traceback
+        assert sum(event.kind == "restart" for event in events) == 2
+        assert supervisor.operations.pool.workers == []
+
+
+async def test_a_failed_rollout_keeps_the_old_generation(running: Running, deploy: Apply) -> None:
+    async with running() as supervisor:
+        await carried_out(supervisor.operations.apply(deploy(replicas=2)))
+        before = [one.id for one in supervisor.operations.pool.replicas()]
+        events = await carried_out(supervisor.operations.apply(deploy("fail", replicas=2, max_ongoing_requests=7)))
+        assert events[-1].code == "could_not_start"
+        assert events[-1].message.endswith("Generation 1 goes on serving.")
+        assert "torhc" in events[-1].traceback
+        assert sorted(one.id for one in supervisor.operations.pool.replicas()) == sorted(before)
+        status = await supervisor.status()
+        assert status.state == "ready"
+        assert status.generation == 1
+        assert "torhc" in status.deployments[0].message
+        assert (await carried_out(supervisor.operations.apply(deploy(replicas=2))))[-1].kind == "done"
+        assert (await supervisor.status()).deployments[0].message == ""
+
+
+async def test_without_surge_a_failed_rollout_starts_the_old_ones_again(running: Running, deploy: Apply) -> None:
+    async with running() as supervisor:
+        await carried_out(supervisor.operations.apply(deploy(max_surge=0)))
+        request = deploy("fail", max_surge=0, max_ongoing_requests=7)
+        events = await carried_out(supervisor.operations.apply(request))
+        assert events[-1].code == "could_not_start"
+        status = await supervisor.status()
+        assert [(one.state, one.message) for one in status.replicas] == [("ready", "")]
+
+
+async def test_a_restart_replaces_each_replica_and_preloads_its_models(running: Running, deploy: Apply) -> None:
+    async with running() as supervisor:
+        await carried_out(supervisor.operations.apply(deploy(replicas=2)))
+        models = Models(supervisor.operations.pool)
+        await models.change("pin", ModelRequest(models=["3", "4"]))
+        before = {one.id for one in supervisor.operations.pool.replicas()}
+        events = await carried_out(supervisor.operations.restart(RestartRequest()))
+        assert events[-1].kind == "done"
+        assert not before & {one.id for one in supervisor.operations.pool.replicas()}
+        kinds = [event.kind for event in events if event.kind in ("ready", "stopped")]
+        assert kinds == ["ready", "stopped", "ready", "stopped"]
+        new = await replica(supervisor)
+        assert (await told(new, "spec"))["preload"] == ["3", "4"]
+
+
+async def test_routers_know_every_replica_before_it_is_ready(running: Running, deploy: Apply) -> None:
+    async with running() as supervisor:
+        await carried_out(supervisor.operations.apply(deploy(replicas=2)))
+        router = supervisor.operations.pool.routers()[0]
+        table = (await told(router, "spec"))["table"]
+        replicas = supervisor.operations.pool.replicas()
+        assert {one["id"] for one in table["replicas"]} == {one.name for one in replicas}
+        assert {one["address"] for one in table["replicas"]} == {one.spec.address for one in replicas}
+        assert table["routes"][0]["route_prefix"] == "/"
+        assert router.table == supervisor.operations.pool.tables.generation
+
+
+async def test_a_new_user_config_needs_no_restart(running: Running, deploy: Apply) -> None:
+    async with running() as supervisor:
+        await carried_out(supervisor.operations.apply(deploy()))
+        before = await replica(supervisor)
+        events = await carried_out(supervisor.operations.apply(deploy(user_config={"mode": "ready", "threshold": 3})))
+        assert events[-1].kind == "done"
+        assert (await replica(supervisor)).id == before.id
+        assert (await told(before, "config"))["user_config"]["threshold"] == 3
+
+
+async def test_a_refused_user_config_is_taken_back(running: Running, deploy: Apply) -> None:
+    async with running() as supervisor:
+        await carried_out(supervisor.operations.apply(deploy()))
+        before = await replica(supervisor)
+        events = await carried_out(supervisor.operations.apply(deploy("refuse")))
+        assert events[-1].code == "user_code_failed"
+        assert "threshold must be positive" in events[-1].message
+        assert (await told(before, "config"))["user_config"] == {"mode": "ready"}
+        assert (await supervisor.status()).generation == 1
+
+
+async def test_the_environment_is_the_deploying_shells(running: Running, deploy: Apply) -> None:
+    async with running() as supervisor:
+        request = deploy(env={"STAGE": "test"})
+        request.env["FROM_SHELL"] = "yes"
+        await carried_out(supervisor.operations.apply(request))
+        environment = (await told(await replica(supervisor), "config"))["env"]
+        assert (environment["STAGE"], environment["FROM_SHELL"]) == ("test", "yes")
+
+
+async def test_scaling_by_hand_lasts_until_the_next_deploy(running: Running, deploy: Apply) -> None:
+    async with running() as supervisor:
+        await carried_out(supervisor.operations.apply(deploy()))
+        kept = await replica(supervisor)
+        await carried_out(supervisor.operations.scale(ScaleRequest(replicas={"Model": 3})))
+        status = await supervisor.status()
+        assert (status.deployments[0].ready, status.deployments[0].scaled) == (3, True)
+        assert kept in supervisor.operations.pool.workers
+        plan, *_, done = await carried_out(supervisor.operations.apply(deploy()))
+        assert plan.changes[0]["why"] == "num_replicas 3 (scaled by hand) → 1"
+        assert done.status is not None
+        assert (done.status.deployments[0].ready, done.status.deployments[0].scaled) == (1, False)
+        failed = await carried_out(supervisor.operations.scale(ScaleRequest(replicas={"Other": 1})))
+        assert failed[-1].code == "not_found"
+        failed = await carried_out(supervisor.operations.scale(ScaleRequest(replicas={"Model": 0})))
+        assert failed[-1].code == "bad_request"
+
+
+async def test_a_deploy_that_is_not_ready_in_time_goes_on_and_gives_way_to_the_next(
+    running: Running, deploy: Apply
+) -> None:
+    async with running() as supervisor:
+        late = await carried_out(supervisor.operations.apply(deploy("hang", timeout_s=0.3)))
+        assert late[-1].code == "not_ready"
+        assert (await supervisor.status()).state == "starting"
+        done = await carried_out(supervisor.operations.apply(deploy(max_ongoing_requests=6)))
+        assert done[-1].kind == "done"
+
+
+async def test_commands_take_turns_and_one_that_leaves_makes_room(running: Running, deploy: Apply) -> None:
+    async with running() as supervisor:
+        operations = supervisor.operations
+        first = asyncio.create_task(carried_out(operations.apply(deploy("hang"))))
+        await soon(lambda: any(one.alive for one in operations.pool.replicas()), "the first deploy's start")
+        second = asyncio.create_task(carried_out(operations.apply(deploy(max_ongoing_requests=6))))
+        await soon(lambda: operations.waiting == 1, "the second deploy's wait")
+        assert not second.done()
+        first.cancel()
+        assert (await second)[-1].kind == "done"
+
+
+async def test_wait_ends_when_a_background_deploy_is_ready(running: Running, deploy: Apply) -> None:
+    async with running() as supervisor:
+        begun = await carried_out(supervisor.operations.apply(deploy(replicas=2, wait=False)))
+        assert begun[-1].message == "It goes on in the background."
+        events = await carried_out(supervisor.operations.wait(WaitRequest()))
+        assert events[-1].kind == "done"
+        assert events[-1].status is not None
+        assert events[-1].status.state == "ready"
+
+
+async def test_a_background_deploy_that_fails_ends_the_supervisor(running: Running, deploy: Apply) -> None:
+    async with running() as supervisor:
+        await carried_out(supervisor.operations.apply(deploy("fail", wait=False)))
+        events = await carried_out(supervisor.operations.wait(WaitRequest()))
+        assert events[-1].code == "could_not_start"
+        await supervisor.operations.finished.wait()
+
+
+async def test_a_sick_replica_is_replaced(running: Running, deploy: Apply) -> None:
+    async with running() as supervisor:
+        await carried_out(supervisor.operations.apply(deploy("sick", health_check_period_s=0.05)))
+        with supervisor.operations.journal.follow() as follower:
+            seen = [event async for event in _first(follower, "ready")]
+        assert any("failed its health check 3 times: not well" in event.message for event in seen)
+
+
+async def test_a_mute_replica_is_suspect_first_and_then_replaced(running: Running, deploy: Apply) -> None:
+    limits = {"health_check_period_s": 0.05, "health_check_timeout_s": 0.1, "load_timeout_s": 0.3}
+    async with running() as supervisor:
+        await carried_out(supervisor.operations.apply(deploy("mute", **limits)))
+        with supervisor.operations.journal.follow() as follower:
+            seen = [event.message async for event in _first(follower, "ready")]
+        suspected = next(i for i, message in enumerate(seen) if message.endswith("does not answer"))
+        replaced = next(i for i, message in enumerate(seen) if "did not answer for" in message)
+        assert suspected < replaced
+
+
+async def test_a_replica_that_cannot_go_on_is_replaced(running: Running, deploy: Apply) -> None:
+    async with running() as supervisor:
+        with supervisor.operations.journal.follow() as follower:
+            await carried_out(supervisor.operations.apply(deploy("fault", wait=False)))
+            seen = [event.message async for event in _first(follower, "restart")]
+        assert any("cannot go on: every slot is abandoned" in message for message in seen)
+
+
+async def test_what_was_pinned_by_hand_is_pinned_in_a_new_replica(running: Running, deploy: Apply) -> None:
+    async with running() as supervisor:
+        await carried_out(supervisor.operations.apply(deploy()))
+        models = Models(supervisor.operations.pool)
+        await models.change("pin", ModelRequest(models=["8"]))
+        old = await replica(supervisor)
+        assert old.process is not None
+        with supervisor.operations.journal.follow() as follower:
+            os.kill(old.process.pid, signal.SIGKILL)
+            assert [event async for event in _first(follower, "ready")]
+        new = await replica(supervisor)
+
+        async def pinned() -> bool:
+            return "8" in (await told(new, "status"))["models"]
+
+        async with asyncio.timeout(5):
+            while not await pinned():
+                continue
+
+
+async def test_down_kills_what_does_not_drain_in_time(running: Running, deploy: Apply) -> None:
+    async with running() as supervisor:
+        await carried_out(supervisor.operations.apply(deploy("stubborn", graceful_shutdown_timeout_s=60)))
+        stubborn = await replica(supervisor)
+        assert stubborn.process is not None
+        events = await carried_out(supervisor.operations.down(DownRequest(timeout_s=0.2)))
+        assert events[-1].kind == "done"
+        await_end(stubborn.process.pid)
+
+
+async def test_models_are_merged_and_verbs_relayed(running: Running, deploy: Apply) -> None:
+    async with running() as supervisor:
+        await carried_out(supervisor.operations.apply(deploy(replicas=2)))
+        models = Models(supervisor.operations.pool)
+        assert len((await models.change("pin", ModelRequest(models=["9"]))).models) == 2
+        first, second = (await models.resident("Model")).models
+        assert {first.replica, second.replica} == {o.name for o in supervisor.operations.pool.replicas()}
+        assert (first.waiting, second.waiting) == (2, 0)  # the router's, beside its first holder
+        loaded = await models.change("load", ModelRequest(models=["5"]))
+        assert [one.model for one in loaded.models] == ["5"]  # one answer: a router's
+        with pytest.raises(NoSuchThing, match="'77' is not resident"):
+            await models.change("unload", ModelRequest(models=["77"], replica=first.replica))
+        with pytest.raises(NoSuchThing, match="no ready replica 'x'"):
+            await models.change("unload", ModelRequest(models=["9"], replica="x"))
+        with pytest.raises(NoSuchThing, match="no deployment 'Other'"):
+            await models.resident("Other")
+        with pytest.raises(MuxError, match="Name the models"):
+            await models.change("pin", ModelRequest(models=[]))
+
+
+async def test_explain_puts_the_stories_in_order(running: Running, deploy: Apply) -> None:
+    async with running() as supervisor:
+        await carried_out(supervisor.operations.apply(deploy()))
+        models = Models(supervisor.operations.pool)
+        story = await models.explain(model="3")
+        assert story.lines == ["router saw model 3", "replica saw model 3"]
+        with pytest.raises(NoSuchThing, match="nothing is remembered of request id abc"):
+            await models.explain(request_id="abc")
+
+
+async def test_moving_the_port_replaces_the_routers_without_a_gap(running: Running, deploy: Apply) -> None:
+    async with running() as supervisor:
+        await carried_out(supervisor.operations.apply(deploy()))
+        before = (await supervisor.status()).url
+        kept = await replica(supervisor)
+        http = {"port": 0, "host": "127.0.0.2", "max_body_bytes": 1000}
+        events = await carried_out(supervisor.operations.apply(deploy(http=http)))
+        routers = [event.kind for event in events if event.process == "router-0"]
+        assert routers == ["start", "ready", "stop", "stopped"]
+        after = (await supervisor.status()).url
+        assert after.startswith("http://127.0.0.2:")
+        assert after != before
+        assert (await replica(supervisor)).id == kept.id
+
+
+async def test_what_a_dead_supervisor_left_is_cleared(running: Running, project: Project, deploy: Apply) -> None:
+    (project.sockets / "calls-0.sock").write_text("")
+    (project.specs / "Model-abcdef.json").write_text("{}")
+    project.children_file.write_text("not json")
+    project.desired_file.write_text('{"generation": "x"}')
+    async with running() as supervisor:
+        assert (await carried_out(supervisor.operations.apply(deploy())))[-1].kind == "done"
+        assert not (project.specs / "Model-abcdef.json").exists()
