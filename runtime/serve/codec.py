@@ -1,0 +1,142 @@
+"""Values on the wire: pickle protocol 5, large buffers out of band, so that an array is not copied into the pickle.
+
+Only links that have shown a token carry pickles: whoever may send one may run code.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from runtime.errors import ProtocolError
+from runtime.link.frames import BODY_CHUNK
+
+OUT_OF_BAND_BYTES: Final = 16 * 1024  # smaller buffers stay in the pickle, which then often fits the head's frame
+MAX_BUFFERS: Final = 4096  # their lengths travel in the head; further buffers stay in the pickle
+MAX_VALUE_BYTES: Final = 16 * 2**30  # refused before memory is taken for it
+
+
+class Encoded(NamedTuple):
+    """A pickle and its out-of-band buffers."""
+
+    payload: bytes
+    buffers: list[memoryview]
+
+    @property
+    def inline(self) -> bytes:
+        """The payload if it fits into a head's frame, else nothing: then it is the body's first part."""
+        return self.payload if len(self.payload) <= BODY_CHUNK else b""
+
+    @property
+    def lengths(self) -> list[int]:
+        return [len(buffer) for buffer in self.buffers]
+
+    def body(self) -> Iterator[memoryview]:
+        """Yield what follows the head: the payload if it is not inline, then the buffers."""
+        if len(self.payload) > BODY_CHUNK:
+            yield memoryview(self.payload)
+        yield from (buffer for buffer in self.buffers if len(buffer))
+
+
+def encode(obj: object) -> Encoded:
+    """Pickle ``obj``. Buffers of 16 KiB and more are views of the object's own memory: send them before it changes.
+
+    NumPy arrays, ``bytearray`` wrapped in ``pickle.PickleBuffer`` and dense CPU tensors of PyTorch go out of band.
+    Raises what pickling raises (``TypeError``, ``AttributeError``, ``pickle.PicklingError``).
+    """
+    buffers: list[memoryview] = []
+
+    def keep_in_band(buffer: pickle.PickleBuffer) -> bool:
+        try:
+            view = buffer.raw()
+        except BufferError:  # not contiguous
+            return True
+        if len(view) < OUT_OF_BAND_BYTES or len(buffers) == MAX_BUFFERS:
+            return True
+        buffers.append(view)
+        return False
+
+    out = io.BytesIO()
+    pickler = pickle.Pickler(out, protocol=5, buffer_callback=keep_in_band)
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "Tensor"):
+        pickler.dispatch_table = {**_copyreg_table(), torch.Tensor: _reduce_tensor}
+    pickler.dump(obj)
+    return Encoded(out.getvalue(), buffers)
+
+
+def decode(payload: bytes | bytearray | memoryview, buffers: Sequence[bytearray | memoryview | bytes]) -> Any:
+    """Unpickle. Arrays lie on ``buffers`` without a copy: writable ones give writable arrays."""
+    return pickle.loads(payload, buffers=buffers)
+
+
+def _copyreg_table() -> dict[type, Callable[[Any], Any]]:
+    import copyreg
+
+    return copyreg.dispatch_table
+
+
+def _reduce_tensor(tensor: Any) -> Any:
+    """Reduce a dense CPU tensor to its bytes; leave every other kind to PyTorch."""
+    torch = sys.modules["torch"]
+    plain = tensor.device.type == "cpu" and tensor.layout is torch.strided and not tensor.is_quantized
+    if not plain or tensor.requires_grad or tensor.is_conj() or tensor.is_neg() or not tensor.numel():
+        return tensor.__reduce_ex__(5)
+    flat = tensor.contiguous().reshape(-1).view(torch.uint8)
+    return _tensor, (pickle.PickleBuffer(flat.numpy()), str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
+
+
+def _tensor(buffer: Any, dtype: str, shape: tuple[int, ...]) -> Any:
+    import torch
+
+    view = memoryview(buffer)
+    if view.readonly:  # it was small and came inside the pickle
+        view = memoryview(bytearray(view))
+    return torch.frombuffer(view, dtype=getattr(torch, dtype)).reshape(shape)
+
+
+class Incoming:
+    """A value that arrives: the head's part at once, the rest as body bytes into buffers of the right size."""
+
+    def __init__(self, inline: bytes, payload_bytes: int, lengths: Sequence[int]) -> None:
+        if payload_bytes < 0 or any(length < 0 for length in lengths):
+            raise ProtocolError("a value with a negative length")
+        if len(lengths) > MAX_BUFFERS or payload_bytes + sum(lengths) > MAX_VALUE_BYTES:
+            raise ProtocolError(f"a value of {len(lengths)} buffers, {payload_bytes + sum(lengths)} bytes is too large")
+        if inline and len(inline) != payload_bytes:
+            raise ProtocolError(f"a payload of {payload_bytes} bytes came with {len(inline)}")
+        self._inline = inline
+        sizes = [*([] if inline else [payload_bytes]), *lengths]
+        self._parts = [bytearray(size) for size in sizes]
+        self._views = [memoryview(part) for part in self._parts if part]
+        self._filled = 0  # bytes of the first view that have arrived
+
+    @property
+    def complete(self) -> bool:
+        return not self._views
+
+    def feed(self, data: bytes) -> None:
+        """Take the next body bytes. Raises ``ProtocolError`` for more than the head said."""
+        view = memoryview(data)
+        while view:
+            if not self._views:
+                raise ProtocolError(f"{len(view)} bytes more than the value's head said")
+            target = self._views[0]
+            size = min(len(view), len(target) - self._filled)
+            target[self._filled : self._filled + size] = view[:size]
+            view = view[size:]
+            self._filled += size
+            if self._filled == len(target):
+                self._filled = 0
+                self._views.pop(0)
+
+    def value(self) -> Any:
+        """Return the value. Raises ``ProtocolError`` while it is incomplete, or what unpickling raises."""
+        if not self.complete:
+            raise ProtocolError("a value ended before all of it had arrived")
+        if self._inline:
+            return decode(self._inline, self._parts)
+        return decode(self._parts[0], self._parts[1:])

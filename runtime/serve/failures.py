@@ -1,0 +1,95 @@
+"""Exceptions that cross a link: the exception itself where it can be pickled, always with the remote traceback."""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from runtime.errors import CallTimeout, MuxError, UserCodeError, by_code
+from runtime.link.frames import Abort, FailureHead, Refused
+from runtime.serve.codec import Encoded, encode
+
+_OWN_CODE: Final = str(Path(__file__).parent.parent) + "/"
+
+
+class RemoteError(Exception):
+    """The cause of an exception that was raised in another process: its traceback there, as text."""
+
+    def __init__(self, where: str, text: str) -> None:
+        super().__init__(where, text)
+        self.where = where
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"in {self.where}\n\n{self.text.rstrip()}"
+
+
+def encode_error(exc: BaseException, where: str) -> Encoded:
+    """Return ``exc`` for the wire, with its traceback from the first frame of user code on.
+
+    ``where`` says which replica it was raised in. What cannot be pickled, or not be read back, becomes a
+    ``UserCodeError`` with the same message.
+    """
+    text = remote_traceback(exc)
+    try:
+        pickled = pickle.dumps(exc, protocol=5)
+        pickle.loads(pickled)
+    except Exception:  # user code: its __reduce__ or __init__ can raise anything
+        pickled = b""
+    return encode((pickled, type(exc).__name__, _message(exc), text, where))
+
+
+def from_wire(pickled: bytes, name: str, message: str, text: str, where: str) -> BaseException:
+    """Return the exception that ``encode_error`` was given, with a ``RemoteError`` as its cause."""
+    exc: BaseException = UserCodeError(f"{name}: {message}" if message else name)
+    if pickled:
+        try:
+            found = pickle.loads(pickled)
+        except Exception:  # its class is not importable here, or its __init__ raises
+            found = exc
+        exc = found if isinstance(found, BaseException) else exc
+    exc.__cause__ = RemoteError(where, text)
+    return exc
+
+
+def remote_traceback(exc: BaseException) -> str:
+    """Return the traceback as text, without the frames of this package that lead to user code."""
+    whole = exc.__traceback__
+    try:
+        exc.__traceback__ = _first_of_user(whole)
+        return "".join(traceback.format_exception(exc))
+    finally:
+        exc.__traceback__ = whole
+
+
+def failure_error(failure: FailureHead | Abort | None, why: str) -> MuxError:
+    """Return the error for a refusal or abort; ``why`` is used where the peer gave no reason."""
+    if failure is None:
+        return by_code("unavailable")(f"the call was refused: {why}")
+    if failure.code == CallTimeout.code:
+        return CallTimeout(failure.message)
+    error = by_code(failure.code)(failure.message)
+    if isinstance(failure, FailureHead):
+        error.retry_after_s = failure.retry_after_s
+    return error
+
+
+def refusal_error(refused: Refused) -> MuxError:
+    return failure_error(refused.failure, refused.why)
+
+
+def _message(exc: BaseException) -> str:
+    try:
+        return str(exc)
+    except Exception as broken:  # user code: its __str__ can raise anything
+        return f"(no message: its __str__ raised {type(broken).__name__})"
+
+
+def _first_of_user(start: TracebackType | None) -> TracebackType | None:
+    current = start
+    while current is not None and current.tb_frame.f_code.co_filename.startswith(_OWN_CODE):
+        current = current.tb_next
+    return current if current is not None else start

@@ -1,0 +1,130 @@
+"""Handles outside replicas: a script's or notebook's own link to the router of a deployed project.
+
+The router listens on a Unix socket of the project; the token is in a file that only its owner can read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import secrets
+import threading
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final
+
+from runtime.errors import LinkLost, NotRunning
+from runtime.link.connection import Link
+from runtime.link.endpoint import connect
+from runtime.link.frames import MAGIC, VERSION, Hello
+from runtime.project import Project
+from runtime.serve import calls
+from runtime.serve.context import RequestContext
+from runtime.serve.loop_thread import LoopThread
+
+CONNECT_TIMEOUT_S: Final = 5.0
+CLOSE_TIMEOUT_S: Final = 2.0
+
+
+class RemoteTransport:
+    """Calls from outside: one thread with an event loop, one link, made when it is needed and again when lost."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self._thread = LoopThread("mux-handles")
+        self._link: Link | None = None
+        self._connecting = asyncio.Lock()
+        atexit.register(self.close)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return self._thread.loop
+
+    async def call(
+        self,
+        deployment: str,
+        method: str,
+        model: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        request: RequestContext | None,
+        timeout_s: float | None,
+    ) -> object:
+        link = await self._connected()
+        return await calls.call(link, deployment, method, model, args, kwargs, request=request, timeout_s=timeout_s)
+
+    async def stream(
+        self,
+        deployment: str,
+        method: str,
+        model: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        request: RequestContext | None,
+        timeout_s: float | None,
+    ) -> AsyncIterator[object]:
+        link = await self._connected()
+        items = calls.stream(link, deployment, method, model, args, kwargs, request=request, timeout_s=timeout_s)
+        try:
+            async for item in items:
+                yield item
+        finally:
+            await items.aclose()
+
+    def close(self) -> None:
+        """Close the link and end the thread. Calls that are open fail. Idempotent."""
+        atexit.unregister(self.close)
+        if self._thread.is_running:
+            self._thread.run(self._disconnect(), CLOSE_TIMEOUT_S)
+            self._thread.close(CLOSE_TIMEOUT_S)
+
+    @property
+    def is_open(self) -> bool:
+        return self._thread.is_running
+
+    async def _disconnect(self) -> None:
+        if self._link is not None:
+            self._link.close("the script is done")
+
+    async def _connected(self) -> Link:
+        async with self._connecting:
+            if self._link is None or not self._link.alive:
+                self._link = await self._connect()
+            return self._link
+
+    async def _connect(self) -> Link:
+        """Connect to the first router that answers. Raises ``NotRunning``."""
+        sockets = sorted(self.project.sockets.glob("calls-*.sock"))
+        why = "it has no socket for handles"
+        for socket in sockets:
+            try:
+                hello = Hello(MAGIC, VERSION, "handle", f"script-{secrets.token_hex(4)}", self._token())
+                return await connect(f"unix:{socket}", hello, calls.OnlyCalls(), timeout_s=CONNECT_TIMEOUT_S)
+            except (LinkLost, OSError) as exc:
+                why = str(exc)
+        raise NotRunning(f"{self.project.name} does not answer: {why}", hint="start it with `mux deploy`")
+
+    def _token(self) -> str:
+        return (self.project.root / "calls.token").read_text().strip()
+
+
+_transports: dict[str, RemoteTransport] = {}
+_transports_lock = threading.Lock()
+
+
+def transport_to(project: Project) -> RemoteTransport:
+    """Return this process's transport to a project, made at the first call."""
+    with _transports_lock:
+        transport = _transports.get(str(project.root))
+        if transport is None or not transport.is_open:
+            transport = _transports[str(project.root)] = RemoteTransport(project)
+        return transport
+
+
+def close_transports() -> None:
+    """Close every transport of this process."""
+    with _transports_lock:
+        for transport in _transports.values():
+            transport.close()
+        _transports.clear()

@@ -1,0 +1,247 @@
+"""What a handle's call returns at once: a response to await, or a generator to iterate, in any thread or loop."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from typing import Any, Generic, NoReturn, TypeVar
+
+from runtime.errors import CallCancelled
+from runtime.serve.context import OpenCalls
+
+R = TypeVar("R")
+
+
+class DeploymentResponse(Generic[R]):
+    """The result of a call, which has started already: ``await`` it, or ``.result()`` it from a thread.
+
+    It may be passed as an argument of another handle call, which then gets its value.
+    """
+
+    def __init__(
+        self,
+        call: Callable[[], Coroutine[Any, Any, R]],
+        loop: asyncio.AbstractEventLoop,
+        *,
+        request_id: str,
+        calls: OpenCalls | None = None,
+    ) -> None:
+        """Start ``call()`` on ``loop``. ``calls``: the open calls of the request that makes it."""
+        self.request_id = request_id
+        self._loop = loop
+        self._cancelled = False
+        self._calls = calls
+        self._work: asyncio.Task[R] | concurrent.futures.Future[R]
+        if _running_loop() is loop:
+            self._work = loop.create_task(call())
+        else:
+            self._work = asyncio.run_coroutine_threadsafe(call(), loop)
+        if calls is not None:
+            calls.add(self, self._stop)
+        self._work.add_done_callback(self._ended)
+
+    def __await__(self) -> Generator[Any, None, R]:
+        return self._wait().__await__()
+
+    def result(self, timeout_s: float | None = None) -> R:
+        """Wait for the result, for scripts and sync handlers. Raises ``TimeoutError``, and what the call raised.
+
+        The call goes on after a timeout. On an event loop it would block what it waits for: ``RuntimeError``.
+        """
+        if _running_loop() is not None:
+            raise RuntimeError("response.result() blocks, and this is an event loop: use `await response`")
+        future = self._work
+        if isinstance(future, asyncio.Task):
+            future = asyncio.run_coroutine_threadsafe(self._wait(), self._loop)
+        try:
+            return future.result(timeout_s)
+        except concurrent.futures.CancelledError:
+            self._raise_cancelled()
+        except TimeoutError:
+            if future.done():
+                raise  # the call's own, not this wait's
+            raise TimeoutError(f"no result within {timeout_s:g} s (request {self.request_id})") from None
+
+    def cancel(self) -> None:
+        """Give the call up: its receiver is told, and waiting for the result raises ``CallCancelled``."""
+        self._cancelled = True
+        self._stop()
+
+    def cancelled(self) -> bool:
+        """Return whether ``cancel`` was called; the call may have ended before it."""
+        return self._cancelled
+
+    async def _wait(self) -> R:
+        work = self._work
+        if isinstance(work, asyncio.Task):
+            if _running_loop() is not self._loop:
+                work = asyncio.run_coroutine_threadsafe(self._wait(), self._loop)
+                return await asyncio.wrap_future(work)
+            waiting: asyncio.Future[R] = work
+        else:
+            waiting = asyncio.wrap_future(work)
+        try:
+            return await waiting
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if self._cancelled or (current is not None and not current.cancelling()):
+                self._raise_cancelled()  # the call was given up, not whoever waits for it
+            raise
+
+    def _raise_cancelled(self) -> NoReturn:
+        raise CallCancelled(f"the call was cancelled (request {self.request_id})") from None
+
+    def _stop(self) -> None:
+        if isinstance(self._work, asyncio.Task) and _running_loop() is not self._loop:
+            self._loop.call_soon_threadsafe(self._work.cancel)
+        else:
+            self._work.cancel()
+
+    def _ended(self, work: asyncio.Task[R] | concurrent.futures.Future[R]) -> None:
+        if self._calls is not None:
+            self._calls.discard(self)
+        if not work.cancelled():
+            work.exception()  # seen: a response that nobody waits for is not a fault of this process
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a DeploymentResponse cannot be sent: pass it to a handle call as an argument of its own "
+            "(not inside a list or dict), or await it first"
+        )
+
+
+class DeploymentResponseGenerator(Generic[R]):
+    """The items of a streaming call, which has started already: ``async for``, or ``for`` in a thread."""
+
+    def __init__(
+        self,
+        open_stream: Callable[[], AsyncIterator[R]],
+        loop: asyncio.AbstractEventLoop,
+        *,
+        request_id: str,
+        calls: OpenCalls | None = None,
+    ) -> None:
+        """Ask for the first item on ``loop`` at once; the others as they are asked for."""
+        self.request_id = request_id
+        self._open_stream = open_stream
+        self._loop = loop
+        self._calls = calls
+        self._items: AsyncIterator[R] | None = None
+        self._step: asyncio.Task[R] | None = None  # asking for an item now
+        self._closing: asyncio.Task[None] | None = None
+        self._cancelled = False
+        self._ended = False
+        if calls is not None:
+            calls.add(self, self._stop)
+        if _running_loop() is loop:
+            self._begin()
+        else:
+            loop.call_soon_threadsafe(self._begin)
+
+    def __aiter__(self) -> DeploymentResponseGenerator[R]:
+        return self
+
+    async def __anext__(self) -> R:
+        if _running_loop() is self._loop:
+            return await self._next()
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._next(), self._loop))
+
+    def __iter__(self) -> DeploymentResponseGenerator[R]:
+        return self
+
+    def __next__(self) -> R:
+        if _running_loop() is not None:
+            raise RuntimeError("iterating a response blocks, and this is an event loop: use `async for`")
+        try:
+            return asyncio.run_coroutine_threadsafe(self._next(), self._loop).result()
+        except StopAsyncIteration:
+            raise StopIteration from None
+        except concurrent.futures.CancelledError:
+            raise self._gone() from None
+
+    def cancel(self) -> None:
+        """Give the call up: its receiver is told, and asking for another item raises ``CallCancelled``."""
+        self._cancelled = True
+        self._stop()
+
+    def cancelled(self) -> bool:
+        """Return whether ``cancel`` was called; the call may have ended before it."""
+        return self._cancelled
+
+    def _begin(self) -> None:
+        if not self._cancelled:
+            self._items = self._open_stream()
+            self._step = self._loop.create_task(_first(self._items))
+            self._step.add_done_callback(_seen)
+
+    async def _next(self) -> R:
+        if self._cancelled:
+            raise self._gone()
+        if self._ended or self._items is None:
+            raise StopAsyncIteration
+        step = self._step or self._loop.create_task(_first(self._items))
+        self._step = step
+        try:
+            return await step
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if current is not None and not current.cancelling():
+                raise self._gone() from None
+            self._stop()
+            raise
+        except BaseException:
+            self._finish()
+            raise
+        finally:
+            self._step = None
+
+    def _stop(self) -> None:
+        if _running_loop() is self._loop:
+            self._close()
+        else:
+            self._loop.call_soon_threadsafe(self._close)
+
+    def _close(self) -> None:
+        """Let the stream go: by the step that waits for an item, or by closing it between two items."""
+        self._finish()
+        if self._step is not None and not self._step.done():
+            self._step.cancel()
+        elif self._items is not None and self._closing is None:
+            self._closing = self._loop.create_task(_close(self._items))
+
+    def _finish(self) -> None:
+        self._ended = True
+        if self._calls is not None:
+            self._calls.discard(self)
+
+    def _gone(self) -> CallCancelled:
+        return CallCancelled(f"the call was cancelled (request {self.request_id})")
+
+    def __await__(self) -> NoReturn:
+        raise TypeError("a streaming response is iterated, not awaited: `async for item in response`")
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a streaming response cannot be sent: iterate it and send its items")
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+async def _first(items: AsyncIterator[R]) -> R:
+    return await anext(items)
+
+
+async def _close(items: AsyncIterator[R]) -> None:
+    close = getattr(items, "aclose", None)
+    if close is not None:
+        await close()
+
+
+def _seen(step: asyncio.Task[Any]) -> None:
+    if not step.cancelled():
+        step.exception()

@@ -1,0 +1,178 @@
+"""``serve.run`` with real processes: a script that deploys itself, calls itself and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+APP = """
+import json, os, sys, urllib.request
+from runtime import serve
+from runtime.serve.exceptions import RemoteError
+
+@serve.deployment(num_replicas=2)
+class Model:
+    @serve.multiplexed(max_num_models_per_replica=2)
+    async def get_model(self, model_id: str):
+        return f"model {model_id}"
+
+    async def __call__(self, x=None):
+        return [await self.get_model(serve.get_multiplexed_model_id()), os.getpid()]
+
+    async def count(self, n):
+        for i in range(n):
+            yield i
+
+    def fail(self):
+        raise KeyError("user code")
+
+@serve.deployment
+class Front:
+    def __init__(self, model):
+        self.model = model
+
+    async def __call__(self, request=None):
+        return await self.model.options(multiplexed_model_id="bar").remote(1)
+
+    async def itself(self):
+        return await serve.get_app_handle("default").itself.remote()
+
+app = Front.bind(Model.bind())
+"""
+
+MAIN = """
+if __name__ == "__main__":
+    url = f"http://127.0.0.1:{sys.argv[1]}"
+    serve.start(http_options={"port": int(sys.argv[1])})
+    front = serve.run(app)
+    model = serve.get_deployment_handle("Model")
+    first = model.options(multiplexed_model_id="7")
+    found = {
+        "composed": front.remote().result(timeout_s=20)[0],
+        "http": json.loads(urllib.request.urlopen(url, timeout=20).read())[0],
+        "affinity": len({first.remote(1).result(timeout_s=20)[1] for _ in range(5)}),
+        "items": list(model.options(stream=True).count.remote(3)),
+        "status": {n: d.status for n, d in serve.status().applications["default"].deployments.items()},
+    }
+    try:
+        model.fail.remote().result(timeout_s=20)
+    except KeyError as exc:
+        found["error"] = isinstance(exc.__cause__, RemoteError) and "in fail" in str(exc.__cause__)
+    try:
+        front.itself.remote().result(timeout_s=20)
+    except serve.exceptions.CallCycle as exc:
+        found["cycle"] = exc.code
+    print(json.dumps(found))
+"""
+
+EXPECTED = {
+    "composed": "model bar",
+    "http": "model bar",
+    "affinity": 1,
+    "items": [0, 1, 2],
+    "status": {"Model": "HEALTHY", "Front": "HEALTHY"},
+    "error": True,
+    "cycle": "call_cycle",
+}
+
+BLOCKING = """
+if __name__ == "__main__":
+    serve.start(http_options={"port": int(sys.argv[1])})
+    import threading
+    def tell():
+        def state():
+            app = serve.status().applications.get("default")
+            return app.status if app else ""
+        while state() != "RUNNING":
+            threading.Event().wait(0.05)
+        print("running", flush=True)
+    threading.Thread(target=tell, daemon=True).start()
+    serve.run(app, blocking=True)
+"""
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture
+def home(short_dir: Path) -> Iterator[Path]:
+    """A folder for one script; whatever still runs from it afterwards is an orphan, and is ended."""
+    yield short_dir
+    orphans = [
+        process for process in psutil.process_iter(["cmdline"]) if str(short_dir) in str(process.info["cmdline"])
+    ]
+    for process in orphans:
+        process.terminate()
+    _, alive = psutil.wait_procs(orphans, timeout=10)
+    assert alive == []
+
+
+def environment(folder: Path) -> dict[str, str]:
+    env = {key: value for key, value in os.environ.items() if not key.startswith("MUX_")}
+    return env | {"MUX_HOME": str(folder / "home"), "XDG_RUNTIME_DIR": str(folder), "PYTHONPATH": str(ROOT)}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start(folder: Path, code: str) -> subprocess.Popen[str]:
+    (folder / "shop.py").write_text(code)
+    command = [sys.executable, "shop.py", str(free_port())]
+    return subprocess.Popen(
+        command, cwd=folder, env=environment(folder), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def test_a_script_runs_itself_and_takes_everything_down(home: Path) -> None:
+    import json
+
+    script = start(home, APP + MAIN)
+    out, err = script.communicate(timeout=90)
+    assert script.returncode == 0, err
+    assert json.loads(out) == EXPECTED
+    supervisors = [p for p in psutil.process_iter(["cmdline"]) if str(home) in str(p.info["cmdline"])]
+    psutil.wait_procs(supervisors, timeout=10)
+
+
+def test_blocking_ends_on_sigterm_and_takes_everything_down(home: Path) -> None:
+    script = start(home, APP + BLOCKING)
+    assert script.stdout is not None
+    assert script.stdout.readline() == "running\n"
+    port = script.args[-1]  # type: ignore[index]
+    assert b"model bar" in urllib.request.urlopen(f"http://127.0.0.1:{port!s}", timeout=20).read()
+    script.send_signal(signal.SIGTERM)
+    _, err = script.communicate(timeout=60)
+    assert script.returncode == 0, err
+
+
+def test_an_application_that_cannot_start_shows_the_users_traceback(home: Path) -> None:
+    broken = "from runtime import serve\nimport sys\n@serve.deployment\nclass Model:\n    def __init__(self):\n"
+    broken += "        raise LookupError('no weights')\napp = Model.bind()\nif __name__ == '__main__':\n"
+    broken += "    serve.start(http_options={'port': int(sys.argv[1])})\n    serve.run(app)\n"
+    script = start(home, broken)
+    _, err = script.communicate(timeout=90)
+    assert script.returncode == 1
+    assert "LookupError: no weights" in err
+    assert "StartError" in err
+
+
+def test_run_without_a_guard_says_so(home: Path) -> None:
+    script = start(
+        home, APP + "if len(sys.argv) == 2:\n    serve.start(http_options={'port': int(sys.argv[1])})\nserve.run(app)\n"
+    )
+    _, err = script.communicate(timeout=90)
+    assert script.returncode == 1
+    assert 'if __name__ == "__main__":' in err
