@@ -1,0 +1,204 @@
+"""One HTTP request or websocket in the replica: what user code is given, and how its answer goes back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.websockets import WebSocketDisconnect
+
+from runtime.errors import BadRequest, BodyTooLarge, MuxError
+from runtime.link.asgi import ClientDisconnected, HttpExchange, IncomingBody, http_scope
+from runtime.link.asgi_websocket import WebsocketExchange, websocket_scope
+from runtime.link.frames import BODY_CHUNK, END, RESPONSE, Headers, RequestHead, ResponseHead, encode_head
+from runtime.link.stream import Stream
+from runtime.replica import responses
+from runtime.replica.responses import Plain
+from runtime.replica.work import Work
+from runtime.serve.context import RequestContext
+
+if TYPE_CHECKING:
+    from runtime.replica.host import Host
+
+
+class UserRequest(Request):
+    """The request that user code gets: starlette's, whose body is bounded where it must be in memory."""
+
+    max_buffered_body_bytes = 0
+
+    async def body(self) -> bytes:
+        """Return the whole body. Raises ``BodyTooLarge`` over ``max_buffered_body_bytes``."""
+        if not hasattr(self, "_body"):
+            limit = self.max_buffered_body_bytes
+            if int(self.headers.get("content-length", 0)) > limit:
+                raise _too_large(limit)
+            parts, size = [], 0
+            async for part in self.stream():
+                size += len(part)
+                if size > limit:
+                    raise _too_large(limit)
+                parts.append(part)
+            self._body = b"".join(parts)
+        return self._body
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(
+        f"the body is over max_buffered_body_bytes ({limit}), and the handler needs all of it in memory",
+        hint="raise max_buffered_body_bytes, or read it in parts with request.stream()",
+    )
+
+
+class HttpWork(Work):
+    """A REQUEST stream."""
+
+    def __init__(self, host: Host, stream: Stream, head: RequestHead, ended: bool) -> None:
+        context = RequestContext(
+            request_id=head.request_id,
+            route=head.route,
+            model_id=head.model,
+            app=host.application,
+            chain=(host.deployment,),
+            deadline=host.now() + head.time_left_ms / 1000 if head.time_left_ms > 0 else None,
+        )
+        super().__init__(host, stream, context, head.time_left_ms)
+        self.request = head
+        self.router_cache = head.cache
+        self.incoming = IncomingBody(head.body, ended)
+        self.exchange: HttpExchange | None = None
+        self.websocket: WebsocketExchange | None = None
+        if head.scheme in ("ws", "wss"):
+            self.websocket = WebsocketExchange(stream, self._head)
+
+    # --- the stream ---------------------------------------------------------------------------------------
+
+    def head(self, stream: Stream, kind: int, payload: memoryview, flags: int) -> None:
+        if self.websocket is not None:
+            self.websocket.frame(kind, payload, flags)
+
+    def body(self, stream: Stream, data: bytes, end: bool) -> None:
+        self.incoming.feed(stream, data, end)
+
+    def more_expected(self) -> bool:
+        return not self.incoming.ended and self.websocket is None
+
+    def give_up(self) -> None:
+        self.incoming.leave()
+        if self.websocket is not None:
+            self.websocket.disconnect()
+
+    def let_go(self) -> None:
+        super().let_go()
+        self.exchange = self.websocket = None
+
+    # --- what user code gets ------------------------------------------------------------------------------
+
+    def user_request(self) -> UserRequest:
+        """Return the starlette request; a body that is all here is handed over with it."""
+        exchange = self.http()
+        request = UserRequest(http_scope(self.request), exchange.receive, exchange.send)
+        limit = self.host.max_buffered_body_bytes
+        request.max_buffered_body_bytes = limit
+        whole = self.incoming.complete
+        if whole is not None and len(whole) <= limit:
+            request._body = whole
+        return request
+
+    def http(self) -> HttpExchange:
+        if self.exchange is None:
+            self.exchange = HttpExchange(self.stream, self.incoming, self._head)
+        return self.exchange
+
+    # --- running and answering ----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        servable = self.host.servable
+        app = servable.asgi_app
+        if app is not None:
+            await self._run_app(app, servable.asgi_state)
+        elif self.websocket is not None:
+            raise BadRequest("this deployment takes no websockets: it has no @serve.ingress application")
+        else:
+            await self._answer(await servable.respond(self))
+
+    async def _run_app(self, app: Any, state: dict[str, Any]) -> None:
+        if self.websocket is not None:
+            await app(websocket_scope(self.request, state), self.websocket.receive, self.websocket.send)
+            self.websocket.end(failed=False)
+            self.status = self.websocket.status
+            return
+        exchange = self.http()
+        await app(http_scope(self.request, state), exchange.receive, exchange.send)
+        self.status = exchange.status
+        if not exchange.complete:
+            raise RuntimeError("the application returned without completing its response")
+
+    async def _answer(self, value: Any) -> None:
+        answer = responses.answer_of(value)
+        if type(answer) is Plain:
+            self.status = answer.status
+            if len(answer.body) <= BODY_CHUNK:
+                self.send(RESPONSE, encode_head(self._head(answer.status, answer.headers, answer.body)), END)
+            else:
+                await self.http().respond(answer.status, answer.headers, answer.body)
+        elif isinstance(answer, Response):
+            exchange = self.http()
+            await answer(http_scope(self.request), exchange.receive, exchange.send)
+            self.status = exchange.status
+        elif isinstance(answer, AsyncIterator):
+            await self._stream(answer)
+        elif isinstance(answer, Iterator):
+            await self._stream(self.host.executor.iterate(answer))
+
+    async def _stream(self, items: AsyncIterator[Any]) -> None:
+        """Send a generator's items as they come. The head waits for the first: an early error is still a 500."""
+        exchange = self.http()
+        try:
+            async for item in items:
+                if not exchange.started:
+                    await exchange.start(200, [responses.TEXT])
+                await exchange.send(_body(responses.chunk_of(item), more=True))
+            if not exchange.started:
+                await exchange.start(200, [responses.TEXT])
+            await exchange.send(_body(b"", more=False))
+            self.status = 200
+        finally:
+            close = getattr(items, "aclose", None)
+            if close is not None:
+                await close()
+
+    def _head(self, status: int, headers: Headers, body: bytes) -> ResponseHead:
+        return ResponseHead(status, headers, self.cache, self.load_ms, self.wait_ms, body)
+
+    async def fail(self, exc: BaseException) -> None:
+        """Answer with the error; after a partial answer abort, so that the client's connection is closed."""
+        if isinstance(exc, ClientDisconnected | ClientDisconnect | WebSocketDisconnect):
+            self._left_behind()
+            return
+        answer = responses.exception_answer(exc, self.context.request_id)
+        self.status = answer.status
+        if answer.status >= 500:
+            self.log_failure(exc)
+        if self.stream.local_ended or self.stream.closed:
+            return
+        if self.websocket is not None and self.websocket.status:
+            self.websocket.end(failed=True)
+        elif self.exchange is not None and self.exchange.started:
+            code = exc.code if isinstance(exc, MuxError) else "user_code_failed"
+            self.abort(code, f"{type(exc).__name__} after a part of the answer was sent", 500)
+        else:
+            self.send(RESPONSE, encode_head(self._head(answer.status, answer.headers, answer.body)), END)
+
+    def _left_behind(self) -> None:
+        """User code stopped as its client had gone; for a websocket that is one way to end."""
+        if self.websocket is not None:
+            self.websocket.end(failed=False)
+            self.status = self.websocket.status
+        else:
+            self.cancelled_why = self.cancelled_why or "client_gone"
+
+
+def _body(data: bytes, more: bool) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": data, "more_body": more}

@@ -1,0 +1,76 @@
+"""What holds for this replica: the config's keys, over what the code's decorators say, over the defaults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runtime.config.deployment import Deployment
+from runtime.core.events import ReplicaLimits
+from runtime.errors import StartError
+from runtime.replica.servable import Servable
+
+
+def option(config: Deployment, servable: Servable, name: str) -> Any:
+    """Return an option that both the config and ``@serve.deployment`` can set; the config goes first."""
+    value = getattr(config, name)
+    if value == Deployment.model_fields[name].get_default(call_default_factory=True):
+        return servable.options.get(name, value)
+    return value
+
+
+def limits_of(config: Deployment, servable: Servable) -> ReplicaLimits:
+    """Return the brain's limits. Raises ``StartError`` where the config does not fit the code."""
+    slots = _slots(config, servable)
+    _check_pins(config, servable, slots)
+    return ReplicaLimits(
+        slots=slots,
+        places=places_of(config, servable, slots),
+        max_batch=servable.max_batch,
+        max_bytes=config.max_model_bytes_per_replica,
+        max_concurrent_loads=config.max_concurrent_loads,
+        eviction=config.eviction,
+        swap_wait_s=config.swap_wait_s,
+        drain_limit_s=config.drain_limit_s,
+        idle_unload_s=config.idle_unload_s,
+        load_timeout_s=config.load_timeout_s,
+        load_early=config.load == "early",
+        admit_failed=servable.admits_failed,
+        has_source=config.source is not None,
+    )
+
+
+def places_of(config: Deployment, servable: Servable, slots: tuple[int, ...]) -> int:
+    """Return how many requests run at once; with batches, room for a full one of every model, unless it is set."""
+    places: int = option(config, servable, "max_ongoing_requests")
+    said = places != Deployment.model_fields["max_ongoing_requests"].default
+    if said or "max_ongoing_requests" in servable.options or servable.max_batch == 1:
+        return places
+    return max(places, servable.max_batch * max((cap for cap in slots if cap > 0), default=1))
+
+
+def _slots(config: Deployment, servable: Servable) -> tuple[int, ...]:
+    wanted = config.max_num_models_per_replica
+    if wanted is None:
+        return servable.caches
+    if not servable.caches:
+        raise StartError(
+            "max_num_models_per_replica is set, but the deployment has no @serve.multiplexed loader",
+            hint="remove the key, or decorate the loader",
+        )
+    if isinstance(wanted, int):
+        return tuple(wanted for _ in servable.caches)
+    unknown = sorted(set(wanted) - set(servable.cache_names))
+    if unknown:
+        raise StartError(
+            f"max_num_models_per_replica names {', '.join(unknown)}, but the loaders are "
+            f"{', '.join(servable.cache_names) or 'none'}"
+        )
+    return tuple(wanted.get(name, cap) for name, cap in zip(servable.cache_names, servable.caches, strict=True))
+
+
+def _check_pins(config: Deployment, servable: Servable, slots: tuple[int, ...]) -> None:
+    if (config.pin or config.preload) and len(slots) != 1:
+        raise StartError(
+            f"pin and preload need exactly one loader, but the deployment has {len(slots)}",
+            hint="call the loaders in __init__ instead",
+        )
