@@ -71,7 +71,7 @@ def read_request(path: Path) -> tuple[str, ApplyRequest]:
 
     loaded = load_config(path, os.environ)
     digests = code_digests(loaded.config, path.parent)
-    request = ApplyRequest(config=loaded.config.model_dump(mode="json"), env=dict(os.environ), digests=digests)
+    request = ApplyRequest(config=loaded.config.model_dump(mode="json", exclude_unset=True), env=dict(os.environ), digests=digests)
     return loaded.config.name, request
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
@@ -153,3 +154,13 @@ class Deployment(Section):
     """PyTorch threads of one replica; null: the machine's cores divided by num_replicas."""
     executor_threads: Count | None = None
     """Threads that run sync user code in one replica; null: max_ongoing_requests."""
+
+    def to_spec(self) -> dict[str, Any]:
+        """Return every key as JSON, and under ``written`` which of them the file names: those go before the code's."""
+        return {**self.model_dump(mode="json"), "written": sorted(self.model_fields_set)}
+
+    @classmethod
+    def of_spec(cls, spec: Mapping[str, Any]) -> Self:
+        """Return what ``to_spec`` was given; ``model_fields_set`` holds the written keys. Raises ``ValidationError``."""
+        written = spec.get("written")
+        return cls.model_validate({k: v for k, v in spec.items() if k in written} if written is not None else spec)

@@ -9,7 +9,9 @@ The handler's second parameter says what it wants:
 | named ``body``, or annotated as anything else | the whole JSON body (validated, for a pydantic model) |
 
 Without a handler the model itself is called with ``inputs``: a torch module with a tensor, in inference mode.
-A loader says that there is no such model by raising ``LookupError`` or ``FileNotFoundError``: a 404.
+A handler whose ``model`` defaults to None also answers requests that name no model; else they are a 400.
+A loader says that there is no such model, a 404, by raising ``LookupError``, ``KeyError`` of the id or
+``FileNotFoundError``.
 """
 
 from __future__ import annotations
@@ -18,24 +20,23 @@ import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from runtime.core.events import Key
 from runtime.errors import BadRequest, NoSuchThing, StartError
 from runtime.replica.executor import Executor, run_in_thread
+from runtime.replica.signatures import Wants, takes_no_model, takes_path, wants_of
 
 if TYPE_CHECKING:
     from runtime.replica.call_server import CallWork
     from runtime.replica.cleanup import Unloader
     from runtime.replica.request import HttpWork
 
-Wants = Literal["request", "inputs", "body"]
 AskModel = Callable[[int, str, object | None], Any]
 _HINT: Final = """send {"inputs": [[1, 2, 3]]}"""
 _DEFAULT: Final = object()  # the handler's own default for its second parameter
-_POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class LoaderStyle:
@@ -63,11 +64,12 @@ class LoaderStyle:
         self.unloader = unloader
         self._loader = loader
         self._loader_is_async = _is_async(loader)
-        self._takes_path = _takes_path(loader, has_source)
+        self._takes_path = takes_path(loader, has_source)
         self._handler = handler
         self._handler_is_async = handler is not None and _is_async(handler)
-        wanted: tuple[Wants, Any, bool] = _wants(handler) if handler is not None else ("inputs", None, False)
+        wanted: tuple[Wants, Any, bool] = wants_of(handler) if handler is not None else ("inputs", None, False)
         self._wants, self._annotation, self._has_default = wanted
+        self._takes_no_model = handler is not None and takes_no_model(handler)
         self._executor = executor
         self._ask = ask
 
@@ -102,12 +104,7 @@ class LoaderStyle:
     # --- requests -----------------------------------------------------------------------------------------
 
     async def respond(self, work: HttpWork) -> Any:
-        if work.model is None:
-            raise BadRequest(
-                "the request names no model, and this deployment is nothing without one",
-                hint="name it in the header serve_multiplexed_model_id",
-            )
-        model = await self._ask(0, work.model, None)
+        model = await self._model(work.model)
         given = await self._given(work)
         if self._handler is None:
             return {"outputs": await self._infer(model, given)}
@@ -122,15 +119,24 @@ class LoaderStyle:
         """A handle's call: the handler with the caller's own argument in the place of the request."""
         if method != "__call__":
             raise NoSuchThing(f"a deployment of a loader has no method {method!r}; call the handle itself")
-        if work.model is None:
-            raise BadRequest("the call names no model", hint="use handle.options(multiplexed_model_id=...)")
-        model = await self._ask(0, work.model, None)
+        model = await self._model(work.model)
         if self._handler is None:
             return await self._infer(model, *args, **kwargs)
         handler = self._handler
         if self._handler_is_async:
             return await handler(model, *args, **kwargs)
         return await self._executor.run(lambda: handler(model, *args, **kwargs))
+
+    async def _model(self, model_id: str | None) -> object:
+        if model_id is not None:
+            return await self._ask(0, model_id, None)
+        if self._takes_no_model:
+            return None
+        raise BadRequest(
+            "the request names no model, and this deployment's handler needs one",
+            hint="name it in the header serve_multiplexed_model_id, or in a handle's "
+            "options(multiplexed_model_id=...); a handler whose model defaults to None answers without",
+        )
 
     async def _given(self, work: HttpWork) -> Any:
         request = work.user_request()
@@ -203,61 +209,3 @@ def _validated(annotation: Any, body: Any) -> Any:
 
 def _is_async(function: Any) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
-
-
-def _takes_path(loader: Callable[..., Any], has_source: bool) -> bool:
-    """Return whether the loader takes (model_id, path). Raises ``StartError`` where that does not fit the config."""
-    least, most = _arity(loader)
-    name = getattr(loader, "__qualname__", repr(loader))
-    if has_source and most < 2:
-        raise StartError(
-            f"loader: with a source, {name} is given a path too",
-            hint=f"write def {name}(model_id, path)",
-        )
-    if not has_source and least > 1:
-        raise StartError(
-            f"loader: {name} takes {least} arguments, but without a source there is only the model id",
-            hint=f"set source: in the config, or write def {name}(model_id)",
-        )
-    if most < 1 or least > 2:
-        raise StartError(f"loader: {name} must take (model_id) or (model_id, path)")
-    return has_source
-
-
-def _arity(function: Callable[..., Any]) -> tuple[int, float]:
-    """Return the least and the most positional arguments that ``function`` takes."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except ValueError:  # a function of C code that does not say
-        return 0, float("inf")
-    positional = [p for p in parameters if p.kind in _POSITIONAL]
-    least = sum(p.default is p.empty for p in positional)
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return least, float("inf")
-    return least, len(positional)
-
-
-def _wants(handler: Callable[..., Any]) -> tuple[Wants, Any, bool]:
-    """Return what the handler's second parameter asks for, its annotation, and whether it has a default."""
-    name = getattr(handler, "__qualname__", repr(handler))
-    least, most = _arity(handler)
-    if most < 2 or least > 2:
-        raise StartError(f"handler: {name} must take (model, request) or (model, inputs)")
-    try:
-        signature = inspect.signature(handler, eval_str=True)
-    except (NameError, ValueError, TypeError):  # an annotation that only a type checker can read
-        signature = inspect.signature(handler)
-    parameters = [p for p in signature.parameters.values() if p.kind in _POSITIONAL]
-    if len(parameters) < 2:
-        return "request", None, False  # *args
-    second = parameters[1]
-    annotation = None if second.annotation is second.empty else second.annotation
-    has_default = second.default is not second.empty
-    label = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
-    if second.name == "inputs":
-        return "inputs", annotation, has_default
-    if second.name == "body":
-        return "body", annotation, has_default
-    if second.name == "request" or annotation is None or label.rpartition(".")[2] == "Request":
-        return "request", annotation, False
-    return "body", annotation, has_default

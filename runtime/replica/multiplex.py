@@ -169,7 +169,7 @@ class Models:
         try:
             file = await self._files.fetch(key)
         except Exception as exc:
-            failure = _failure(exc, "store_failed")
+            failure = _failure(exc, "store_failed", key.model)
             self._failed(key, exc, failure, f"Fetching model {key.model!r} failed", events.MODEL_FETCH_FAILED)
             self._report(FetchFailed(key, failure))
             return
@@ -187,7 +187,7 @@ class Models:
             size = size_bytes(model, path)
         except (Exception, SystemExit) as exc:
             self._release(key)
-            failure = _failure(exc, "model_load_failed")
+            failure = _failure(exc, "model_load_failed", key.model)
             self._failed(key, exc, failure, f"Loading model {key.model!r} failed", events.MODEL_LOAD_FAILED)
             self._report(LoadFailed(key, failure))
             return
@@ -294,10 +294,11 @@ def _fresh(error: Exception) -> Exception:
         return error.with_traceback(None)
 
 
-def _failure(exc: BaseException, code: str) -> Failure:
-    """Return what is published; a loader says that there is no such model by a ``LookupError`` itself, or no file."""
+def _failure(exc: BaseException, code: str, model_id: str) -> Failure:
+    """Return what is published. "No such model": a ``LookupError`` itself, a ``KeyError`` of the id, or no file."""
     if isinstance(exc, MuxError):
         return Failure(exc.code, exc.message, exc.retry_after_s)
-    if type(exc) is LookupError or isinstance(exc, FileNotFoundError):
+    unknown = isinstance(exc, KeyError) and exc.args == (model_id,)  # MODELS[model_id]; any other key is a bug
+    if unknown or type(exc) is LookupError or isinstance(exc, FileNotFoundError):
         return Failure(ModelNotFound.code, describe(exc))
     return Failure(code, describe(exc))

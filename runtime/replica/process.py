@@ -48,7 +48,7 @@ class ReplicaProcess:
 
     def __init__(self, spec: ChildSpec, channel: ControlChannel, writer: LogWriter) -> None:
         self._spec = spec
-        self._config = Deployment.model_validate(spec.deployment)
+        self._config = Deployment.of_spec(spec.deployment)
         self._channel = channel
         self._writer = writer
         self._loop = asyncio.get_running_loop()
@@ -205,7 +205,7 @@ class ReplicaProcess:
         host = self._startup.host
         if host is None:
             raise MuxError("the replica is still starting")
-        config = Deployment.model_validate(deployment)
+        config = Deployment.of_spec(deployment)
         if config.user_config != self._config.user_config:
             await host.servable.reconfigure(user_config_of(config, host.servable))
         reconfigure_host(host, config)

@@ -13,9 +13,7 @@ from runtime.replica.servable import Servable
 def option(config: Deployment, servable: Servable, name: str) -> Any:
     """Return an option that both the config and ``@serve.deployment`` can set; the config goes first."""
     value = getattr(config, name)
-    if value == Deployment.model_fields[name].get_default(call_default_factory=True):
-        return servable.options.get(name, value)
-    return value
+    return value if name in config.model_fields_set else servable.options.get(name, value)
 
 
 def limits_of(config: Deployment, servable: Servable) -> ReplicaLimits:
@@ -42,8 +40,8 @@ def limits_of(config: Deployment, servable: Servable) -> ReplicaLimits:
 def places_of(config: Deployment, servable: Servable, slots: tuple[int, ...]) -> int:
     """Return how many requests run at once; with batches, room for a full one of every model, unless it is set."""
     places: int = option(config, servable, "max_ongoing_requests")
-    said = places != Deployment.model_fields["max_ongoing_requests"].default
-    if said or "max_ongoing_requests" in servable.options or servable.max_batch == 1:
+    said = "max_ongoing_requests" in config.model_fields_set or "max_ongoing_requests" in servable.options
+    if said or servable.max_batch == 1:
         return places
     return max(places, servable.max_batch * max((cap for cap in slots if cap > 0), default=1))
 

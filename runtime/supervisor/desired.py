@@ -68,7 +68,7 @@ class Desired:
         """Record this generation."""
         record = DesiredRecord(
             generation=self.generation,
-            config=self.config.model_dump(mode="json"),
+            config=self.config.model_dump(mode="json", exclude_unset=True),
             env=dict(self.env),
             digests={name: dict(files) for name, files in self.digests.items()},
             scaled=dict(self.scaled),

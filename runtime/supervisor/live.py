@@ -54,7 +54,7 @@ class LiveSettings:
         config = desired.by_name.get(worker.slot.deployment)
         if config is None or worker.slot.revision != desired.revisions[config.name]:
             return
-        fresh = config.model_dump(mode="json")
+        fresh = config.to_spec()
         if fresh["user_config"] != worker.spec.deployment["user_config"]:
             worker.config_accepted, worker.refusal = False, ""
             self._tasks.start(self._reconfigure(worker, fresh), f"reconfigure {worker.name}")

@@ -81,7 +81,7 @@ class Specs:
             control_fd=-1,
             liveness_fd=-1,
             generation=desired.generation,
-            deployment=deployment.model_dump(mode="json"),
+            deployment=deployment.to_spec(),
             application=deployment.application,
             index=slot.index,
             replicas=desired.count(slot.deployment),

@@ -130,3 +130,10 @@ def test_another_host_with_a_token_is_allowed(load: Load) -> None:
     assert load(text, {"T": "x" * 16}).config.http.admin_token == "x" * 16
     for host in ("localhost", "127.8.0.1", "'::1'"):
         load(f"http: {{host: {host}}}\ndeployments: [{{name: M, loader: 'app:load_model'}}]")
+
+
+def test_a_spec_tells_what_was_written_even_where_it_equals_the_default() -> None:
+    deployment = Deployment.model_validate({"name": "M", "import_path": "app:entry", "max_ongoing_requests": 5})
+    back = Deployment.of_spec(json.loads(json.dumps(deployment.to_spec())))
+    assert back == deployment
+    assert back.model_fields_set == {"name", "import_path", "max_ongoing_requests"}

@@ -339,15 +339,17 @@ async def test_a_loader_says_that_there_is_no_such_model(app: App, short_dir: Pa
                 open("/nonexistent/weights")
             if model_id == "bug":
                 {}["key"]
+            if model_id == "table":
+                return {"1": "one"}[model_id]
             raise LookupError("never heard of it")
     """)
     async with running(short_dir, loader=f"{name}:load_model") as replica:
-        for model in ("any", "file", "bug"):
+        for model in ("any", "file", "table", "bug"):
             await replica.router.want(model)
-        missing = "model_not_found"
-        assert replica.router.failures == {"any": missing, "file": missing, "bug": "model_load_failed"}
-        failed = replica.log_lines("model.load_failed")[0]
-        assert (failed["file"], failed["line"]) == (f"{name}.py", 7)
+        missing, failed = "model_not_found", "model_load_failed"
+        assert replica.router.failures == {"any": missing, "file": missing, "table": missing, "bug": failed}
+        line = replica.log_lines("model.load_failed")[0]
+        assert (line["file"], line["line"]) == (f"{name}.py", 9)
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"inputs": "given"}'])
@@ -362,3 +364,20 @@ async def test_a_handlers_default_stands_in_for_missing_inputs(app: App, short_d
     async with running(short_dir, loader=f"{name}:load_model", handler=f"{name}:predict") as replica:
         answer = await replica.router.request(model="1", body=body)
         assert answer.body == (b"given" if b"given" in body else b"default")
+
+
+@pytest.mark.parametrize(("default", "status"), [("", 400), (" = None", 200)])
+async def test_a_request_without_a_model_is_answered_by_a_handler_that_takes_none(
+    app: App, short_dir: Path, default: str, status: int
+) -> None:
+    name = app(f"""
+        def load_model(model_id):
+            return model_id
+
+        def predict(model{default}, request=None):
+            return [model]
+    """)
+    async with running(short_dir, loader=f"{name}:load_model", handler=f"{name}:predict") as replica:
+        answer = await replica.router.request()
+        assert answer.status == status
+        assert b"names no model" in answer.body if status == 400 else answer.body == b"[null]"
