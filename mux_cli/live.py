@@ -29,9 +29,13 @@ def live(render: Callable[[int], RenderableType]) -> None:
 
     first = render(screen.height)  # a project that is not running must say so on the ordinary screen
     page = Live(first, console=screen, screen=True, auto_refresh=False)
-    with _keys(), contextlib.suppress(KeyboardInterrupt), page:
-        while not _left():
-            page.update(render(screen.height), refresh=True)
+    with _keys(), contextlib.suppress(KeyboardInterrupt):
+        try:  # not `with page`: Ctrl-C while it begins must leave the alternate screen too
+            page.start(refresh=True)
+            while not _left():
+                page.update(render(screen.height), refresh=True)
+        finally:
+            page.stop()
 
 
 def repeat(step: Callable[[], None]) -> None:
