@@ -1,0 +1,75 @@
+"""Failures remembered for a growing, bounded time, in a bounded table; both state machines keep one."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from runtime.core.events import Failure
+
+K = TypeVar("K", bound=Hashable)
+
+
+@dataclass(slots=True)
+class Remembered:
+    """``until``: answered from memory before it; ``count``: failures in a row; ``where``: a mask of replicas."""
+
+    failure: Failure
+    until: float
+    count: int
+    where: int = 0
+
+
+class FailureMemory(Generic[K]):
+    """What failed lately. The delay doubles per failure in a row, and a success forgets.
+
+    Past ``limit`` entries the one that failed longest ago is forgotten, so ids made up by clients cost nothing.
+    """
+
+    def __init__(self, *, base_s: float = 1.0, max_s: float = 60.0, limit: int = 1024) -> None:
+        self._base_s = base_s
+        self._max_s = max_s
+        self._limit = limit
+        self._table: OrderedDict[K, Remembered] = OrderedDict()
+
+    def remember(self, key: K, failure: Failure, now: float, *, where: int = 0) -> Failure:
+        """Note a failure; return it with the seconds for which it will be answered from memory."""
+        old = self._table.pop(key, None)
+        count = old.count + 1 if old else 1
+        delay = failure.retry_after_s
+        if delay is None:
+            delay = min(self._max_s, self._base_s * 2.0 ** min(count - 1, 16))
+        kept = Failure(failure.code, failure.message, delay)
+        mask = where | (old.where if old else 0)
+        self._table[key] = Remembered(kept, now + delay, count, mask)
+        if len(self._table) > self._limit:
+            self._table.popitem(last=False)
+        return kept
+
+    def get(self, key: K, now: float) -> Failure | None:
+        """Return the failure to answer with now, its ``retry_after_s`` what is left, or None if it is over."""
+        kept = self._table.get(key)
+        if kept is None or now >= kept.until:
+            return None
+        return Failure(kept.failure.code, kept.failure.message, kept.until - now)
+
+    def where(self, key: K) -> int:
+        """Return the mask of replicas at which ``key`` failed since its last success."""
+        kept = self._table.get(key)
+        return kept.where if kept else 0
+
+    def forget(self, key: K) -> None:
+        self._table.pop(key, None)
+
+    def forget_replica(self, mask: int) -> None:
+        """Take a replica that is gone out of every record's mask."""
+        for kept in self._table.values():
+            kept.where &= ~mask
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._table

@@ -1,0 +1,86 @@
+"""Who makes room for a want: an idle model at once, a busy one by yielding. Chooses; changes nothing."""
+
+from __future__ import annotations
+
+from math import inf
+from operator import itemgetter
+
+from runtime.core.decisions import Candidate
+from runtime.core.eviction import Standing, Worth
+from runtime.core.replica_state import ReplicaState
+from runtime.core.slots import Cache, Entry
+from runtime.core.wants import Want
+
+IDLE_GRACE = 0.15  # of its load time: how long a model in frequent use stays although idle
+RESIDENCY = 0.5  # of its load time: how long a busy model stays before it may yield
+SHOWN = 8  # candidates kept in a decision
+
+
+def standing(state: ReplicaState, entry: Entry, now: float) -> Standing:
+    """Return what the eviction policy may know about ``entry``."""
+    past = entry.past
+    return Standing(now - entry.idle_since, past.uses, state.history.frequency(past), entry.load_s, entry.size_bytes)
+
+
+def spared_until(entry: Entry, want: Want | None) -> float:
+    """Return when an idle entry may go for ``want``; a copy takes only what has been idle for a load time."""
+    if want is not None and not want.cold and entry.key.model != want.spare:
+        return entry.idle_since + max(entry.load_s, entry.past.gap_s)
+    if entry.past.gap_s and entry.past.gap_s < entry.load_s:
+        return entry.idle_since + IDLE_GRACE * entry.load_s
+    return -inf
+
+
+def idle_victim(state: ReplicaState, cache: Cache, want: Want | None, now: float) -> Entry | None:
+    """Return the idle model of least worth that may go now for ``want`` (None: to shed), and note the choice."""
+    ripe: list[tuple[Worth, Standing, Entry]] = []
+    for entry in cache.idle.values():
+        until = spared_until(entry, want) if want is not None else -inf
+        if until > now:
+            state.arm(until)
+            continue
+        known = standing(state, entry, now)
+        if want is not None and entry.key.model == want.spare:
+            ripe = [((), known, entry)]
+            break
+        ripe.append((state.policy.worth(known), known, entry))
+    if not ripe:
+        return None
+    victim = min(ripe, key=itemgetter(0))[2]
+    shown = sorted(ripe, key=itemgetter(0))[:SHOWN]
+    state.decisions.note(
+        now,
+        260 if want is not None else 267,
+        want.key.model if want is not None else victim.key.model,
+        victim.key.model,
+        tuple([Candidate(entry.key.model, known) for _, known, entry in shown]),
+    )
+    return victim
+
+
+def yielder(state: ReplicaState, cache: Cache, want: Want, now: float) -> Entry | None:
+    """Return the busy model that yields to ``want``: without requests first, then the longest resident."""
+    ripe: list[tuple[tuple[bool, float], Entry]] = []
+    for entry in cache.entries.values():
+        if entry.state != "resident" or entry.pinned or entry.stuck:
+            continue
+        until = entry.loaded_at + RESIDENCY * entry.load_s
+        if until > now:
+            state.arm(until)
+        else:
+            ripe.append(((entry.leases > 0, entry.loaded_at), entry))
+    if not ripe:
+        return None
+    victim = min(ripe, key=itemgetter(0))[1]
+    shown = sorted(ripe, key=itemgetter(0))[:SHOWN]
+    state.decisions.note(
+        now,
+        261,
+        want.key.model,
+        victim.key.model,
+        tuple(
+            Candidate(entry.key.model, {"leases": entry.leases, "resident_s": now - entry.loaded_at})
+            for _, entry in shown
+        ),
+    )
+    return victim

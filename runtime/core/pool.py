@@ -1,0 +1,253 @@
+"""The replicas as a router sees them: integer bitsets, one bit per replica, updated with every event."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runtime.core.events import ReplicaUp, Summary
+from runtime.core.ring import Ring
+
+if TYPE_CHECKING:
+    from runtime.core.models import Model
+
+LEVELS = 8  # load is compared in eighths of the places
+
+
+class ReplicaView:
+    """One replica as published, and what this router has in flight there."""
+
+    __slots__ = (
+        "bids", "bit", "blocked", "cold", "crowd", "draining", "fetching", "id", "in_flight", "index", "last",
+        "level", "loading", "max_batch", "max_loads", "models", "number", "others", "owed", "places", "run", "slots",
+        "level_from", "level_to", "summary",
+    )  # fmt: skip
+
+    def __init__(self, event: ReplicaUp, number: int) -> None:
+        self.id = event.replica
+        self.index = event.index
+        self.number = number
+        self.bit = 1 << number
+        self.places = max(1, event.places)
+        self.slots = event.slots
+        self.max_batch = max(1, event.max_batch)
+        self.max_loads = max(1, event.max_concurrent_loads)
+        self.summary = event.summary
+        self.in_flight = 0  # requests of this router
+        self.others = 0  # requests of other routers, as last published
+        self.level = 0  # eighths of the places in use
+        self.level_from = 0  # the least requests of this router at this level,
+        self.level_to = 0  # and of the next one
+        self.owed = False  # it refused for want of a place and will offer one
+        self.draining = False
+        self.models: dict[str, Model] = {}  # resident there
+        self.fetching: dict[str, Model] = {}  # its file is on the way there
+        self.loading: dict[str, Model] = {}  # loading there
+        self.last: Model | None = None  # the model served last from a queue
+        self.run = 0  # requests of it served in a row
+        self.bids = 0  # wants of this router that it has not answered
+        self.cold = 0  # buckets in which the pool has it
+        self.crowd = 0
+        self.blocked = False  # every slot is pinned or held by a long request
+
+    @property
+    def capacity(self) -> int:
+        """Slots that a want can get."""
+        return 1 << 20 if self.slots < 0 else max(0, self.slots - self.summary.stuck)
+
+    @property
+    def ready_for(self) -> int:
+        """How many more wants could start now, as published."""
+        return self.summary.free_slots + self.summary.evictable - self.summary.wants
+
+    def __repr__(self) -> str:
+        return f"<ReplicaView {self.id} {self.in_flight}/{self.places} {'owed ' * self.owed}{list(self.models)}>"
+
+
+class Buckets:
+    """Replicas grouped by a small published number, as masks."""
+
+    def __init__(self) -> None:
+        self.masks: dict[int, int] = {}
+
+    def move(self, bit: int, old: int, new: int) -> None:
+        self.leave(bit, old)
+        self.masks[new] = self.masks.get(new, 0) | bit
+
+    def leave(self, bit: int, old: int) -> None:
+        rest = self.masks.get(old, 0) & ~bit
+        if rest:
+            self.masks[old] = rest
+        else:
+            self.masks.pop(old, None)
+
+    def lowest(self, among: int) -> int:
+        """Return the lowest number of any of ``among``; 0 if none."""
+        return next((number for number in sorted(self.masks) if self.masks[number] & among), 0)
+
+    def best(self, among: int, *, highest: bool) -> int:
+        """Return those of ``among`` in the highest or lowest bucket that has any."""
+        for number in sorted(self.masks, reverse=highest):
+            found = self.masks[number] & among
+            if found:
+                return found
+        return 0
+
+
+class Pool:
+    """All replicas with a link. ``shared``: other routers use them too."""
+
+    def __init__(self, *, shared: bool) -> None:
+        self._shared = shared
+        self.by_id: dict[str, ReplicaView] = {}
+        self.views: list[ReplicaView | None] = []  # by bit number
+        self.ring = Ring()
+        self.up = 0  # connected and not draining
+        self.room = 0  # up, with a free place for this router
+        self.loose = 0  # up, serving any model without having it resident
+        self.slack = 0  # with free slots beyond their own wants, as published
+        self.able = 0  # with free slots or idle victims beyond their own wants, as published
+        self.vacant = 0  # with a free place, as published
+        self.blocked = 0
+        self.low = 0  # below half load
+        self.levels = [0] * (LEVELS + 1)
+        self.cold = Buckets()
+        self.crowd = Buckets()
+
+    def add(self, event: ReplicaUp, *, loose: bool) -> ReplicaView:
+        """Give a new replica its bit: its index if that is free, so that every router orders alike."""
+        number = event.index
+        if number >= len(self.views):
+            self.views += [None] * (number + 1 - len(self.views))
+        if self.views[number] is not None:
+            number = len(self.views)
+            self.views.append(None)
+        view = ReplicaView(event, number)
+        self.views[number] = self.by_id[view.id] = view
+        self.ring.add(view.index)
+        self.up |= view.bit
+        self.room |= view.bit
+        self.low |= view.bit
+        self.levels[0] |= view.bit
+        self._relevel(view)
+        if loose:
+            self.loose |= view.bit
+        self.crowd.move(view.bit, 0, 0)
+        self.summarise(view, event.summary)
+        return view
+
+    def drain(self, view: ReplicaView) -> None:
+        """Send nothing new to a replica."""
+        view.draining = True
+        keep = ~view.bit
+        self.up &= keep
+        self.room &= keep
+        self.loose &= keep
+
+    def remove(self, view: ReplicaView) -> None:
+        """Forget a replica whose link is gone."""
+        if not view.draining:
+            self.drain(view)
+        keep = ~view.bit
+        self.slack &= keep
+        self.able &= keep
+        self.vacant &= keep
+        self.blocked &= keep
+        self.low &= keep
+        self.levels[view.level] &= keep
+        self.cold.leave(view.bit, view.cold)
+        self.crowd.leave(view.bit, view.crowd)
+        self.ring.remove(view.index)
+        del self.by_id[view.id]
+        self.views[view.number] = None
+        while self.views and self.views[-1] is None:
+            self.views.pop()
+
+    def summarise(self, view: ReplicaView, summary: Summary) -> None:
+        """Take a published summary."""
+        bit = view.bit
+        view.summary = summary
+        view.blocked = view.slots >= 0 and view.slots <= summary.stuck
+        self.blocked = self.blocked | bit if view.blocked else self.blocked & ~bit
+        self.able = self.able | bit if view.ready_for > 0 else self.able & ~bit
+        self.vacant = self.vacant | bit if summary.in_flight < view.places else self.vacant & ~bit
+        self.cold.move(bit, view.cold, summary.coldness)
+        view.cold = summary.coldness
+        self._rank(view)
+        if self._shared:
+            view.others = max(0, summary.in_flight - view.in_flight)
+            self._relevel(view)
+
+    def bid(self, view: ReplicaView, change: int) -> None:
+        """Count this router's wants at a replica; alone, it need not wait to hear of them to rank by them."""
+        view.bids += change
+        if not self._shared:
+            self._rank(view)
+
+    def _rank(self, view: ReplicaView) -> None:
+        """Put a replica where its free slots and wants put it."""
+        wants = view.summary.wants
+        if not self._shared:
+            wants = max(wants, view.bids - len(view.loading))
+        bit = view.bit
+        self.slack = self.slack | bit if view.summary.free_slots > wants else self.slack & ~bit
+        crowd = wants // view.max_loads
+        if crowd != view.crowd:
+            self.crowd.move(bit, view.crowd, crowd)
+            view.crowd = crowd
+
+    def take(self, view: ReplicaView) -> None:
+        """Count one more request of this router in flight."""
+        in_flight = view.in_flight = view.in_flight + 1
+        if in_flight >= view.places:
+            self.room &= ~view.bit
+        if in_flight >= view.level_to:
+            self._relevel(view)
+
+    def give(self, view: ReplicaView) -> None:
+        """Count one request less in flight; its place is free for this router unless the replica owes one."""
+        in_flight = view.in_flight = view.in_flight - 1
+        if in_flight + 1 >= view.places and not (view.owed or view.draining):
+            self.room |= view.bit
+        if in_flight < view.level_from:
+            self._relevel(view)
+
+    def refuse(self, view: ReplicaView) -> None:
+        """Note that the replica had no place: it owes one, and nothing is sent before it offers."""
+        view.owed = True
+        self.room &= ~view.bit
+
+    def offered(self, view: ReplicaView) -> None:
+        """Note that the replica paid its debt with a place."""
+        view.owed = False
+        if not view.draining and view.in_flight < view.places:
+            self.room |= view.bit
+
+    def _relevel(self, view: ReplicaView) -> None:
+        """Put a replica at the level of its load, and note at which load that changes again."""
+        places = view.places
+        level = min(LEVELS, (view.in_flight + view.others) * LEVELS // places)
+        view.level_from = -(-level * places // LEVELS) - view.others
+        view.level_to = -(-(level + 1) * places // LEVELS) - view.others if level < LEVELS else 1 << 62
+        if level == view.level:
+            return
+        bit = view.bit
+        self.levels[view.level] &= ~bit
+        self.levels[level] |= bit
+        if (level < LEVELS // 2) != (view.level < LEVELS // 2):
+            self.low ^= bit
+        view.level = level
+
+    def view_of(self, mask: int) -> ReplicaView:
+        """Return the replica of a mask with exactly one bit."""
+        view = self.views[mask.bit_length() - 1]
+        assert view is not None, f"no replica has bit {mask:b}"
+        return view
+
+    def each(self, mask: int) -> list[ReplicaView]:
+        """Return the replicas of a mask."""
+        found: list[ReplicaView] = []
+        while mask:
+            bit = mask & -mask
+            found.append(self.view_of(bit))
+            mask ^= bit
+        return found

@@ -1,0 +1,101 @@
+"""Which of several replicas: for a request, for a cold model, for a copy. Pure reads of the pool's bitsets."""
+
+from __future__ import annotations
+
+from runtime.core.decisions import Candidate
+from runtime.core.pool import Pool, ReplicaView
+from runtime.core.ring import FEW, weigh
+
+SHOWN = 4  # candidates kept in a decision
+
+
+def first_from(pool: Pool, among: int, point: int) -> int:
+    """Return the bit of ``among`` (not 0) that comes first in the order that starts at ``point``."""
+    start = point % len(pool.views)
+    rest = among >> start
+    if rest:
+        return (rest & -rest) << start
+    return among & -among
+
+
+def least_loaded(pool: Pool, among: int, point: int) -> int:
+    """Return the bit of ``among`` (not 0) with the lowest load, ties in the order from ``point``."""
+    for mask in pool.levels:
+        found = mask & among
+        if found:
+            return first_from(pool, found, point)
+    raise AssertionError(f"no load level holds any of {among:b}")
+
+
+def holder(pool: Pool, among: int, point: int) -> tuple[int, int]:
+    """Return (bit, case) of the holder for a request: ring order below half load, least loaded above."""
+    if among & (among - 1) == 0:
+        return among, 101
+    low = among & pool.low
+    if low:
+        return first_from(pool, low, point), 101
+    return least_loaded(pool, among, point), 102
+
+
+def nearest(pool: Pool, among: int, point: int) -> ReplicaView:
+    """Return the replica of ``among`` (not 0) that the hash ring names for ``point``, the same in every router."""
+    if among.bit_count() <= FEW:
+        return min(pool.each(among), key=lambda view: (-weigh(point, view.index), view.id))
+    for index in pool.ring.walk(point):
+        if index < len(pool.views) and among >> index & 1:
+            view = pool.views[index]
+            if view is not None and view.index == index:
+                return view
+    return pool.view_of(among & -among)
+
+
+def home(pool: Pool, point: int, *, avoid: int, never: int = 0) -> ReplicaView | None:
+    """Return where a cold model is wanted, from published state alone so that routers agree.
+
+    By turns: not where every slot is blocked or where it failed, a free place, a free slot, the coldest victim,
+    the fewest wants, the position on the ring.
+    """
+    among = pool.up & ~never
+    if not among:
+        return None
+    among = among & ~pool.blocked or among
+    among = among & ~avoid or among
+    among = among & pool.vacant or among
+    slack = among & pool.slack
+    if slack:
+        return nearest(pool, slack, point)
+    among = pool.cold.best(among, highest=True)
+    among = pool.crowd.best(among, highest=False)
+    return nearest(pool, among, point)
+
+
+def copy_home(pool: Pool, point: int, avoid: int) -> ReplicaView | None:
+    """Return where one more copy goes: a free slot, else an idle victim; None if there is neither."""
+    among = pool.up & ~avoid & ~pool.blocked
+    slack = among & pool.slack
+    if slack:
+        return nearest(pool, slack & pool.vacant or slack, point)
+    able = among & pool.able
+    if not able:
+        return None
+    return nearest(pool, pool.cold.best(able, highest=True), point)
+
+
+def better(pool: Pool, now_at: ReplicaView, avoid: int) -> bool:
+    """Return whether a want that waits at ``now_at`` stands to gain from another replica."""
+    others = pool.up & ~now_at.bit & ~pool.blocked
+    if now_at.blocked:
+        return bool(others)
+    others &= ~avoid
+    return bool(others and (others & pool.able or 2 * pool.crowd.lowest(others) < now_at.crowd))
+
+
+def candidates(pool: Pool, chosen: ReplicaView) -> tuple[Candidate, ...]:
+    """Return the chosen replica and a few others with what they were ranked by."""
+    others = pool.up & ~chosen.bit
+    shown = [chosen]
+    while others and len(shown) < SHOWN:
+        bit = others & -others
+        shown.append(pool.view_of(bit))
+        others ^= bit
+    return tuple([Candidate(view.id, view.summary) for view in shown])

@@ -1,0 +1,83 @@
+"""What a replica's brain knows, in one place: slots, wants, leases, claims, places, bytes, failures, timers."""
+
+from __future__ import annotations
+
+from math import inf
+
+from runtime.core.admission import Admission
+from runtime.core.budget import Budget
+from runtime.core.claims import Claims
+from runtime.core.decisions import Decisions
+from runtime.core.events import Key, ModelStatus, Publish, ReplicaLimits, ResidencyEffect
+from runtime.core.eviction import POLICIES
+from runtime.core.failures import FailureMemory
+from runtime.core.leases import Leases
+from runtime.core.slots import Cache, Entry, History
+from runtime.core.wants import Wants
+
+HISTORY_PER_SLOT = 16  # past models remembered, per slot
+HISTORY_LEAST = 1024
+HALF_LIFE_PER_SLOT = 24  # uses of the replica, per slot, after which a model's frequency is halved
+
+
+class ReplicaState:
+    """The parts that residency, loader and summary share. It decides nothing."""
+
+    def __init__(self, limits: ReplicaLimits) -> None:
+        slots = sum(cap for cap in limits.slots if cap > 0)
+        self.limits = limits
+        self.policy = POLICIES[limits.eviction]
+        self.history = History(max(HISTORY_LEAST, HISTORY_PER_SLOT * slots), HALF_LIFE_PER_SLOT * max(4, slots))
+        self.caches = [Cache(number, cap) for number, cap in enumerate(limits.slots)]
+        self.wants = [Wants() for _ in limits.slots]
+        self.budget = Budget(limits.max_bytes, self.history, slots)
+        self.leases = Leases(self.history)
+        self.claims = Claims(limits.claim_grace_s)
+        self.admission = Admission(limits.places, limits.claim_grace_s)
+        self.failures: FailureMemory[Key] = FailureMemory()
+        self.pins: dict[Key, None] = {}
+        self.waiters: dict[int, Key] = {}  # waiting calls of the loader → what they wait for
+        self.decisions = Decisions()
+        self.stopping = False
+        self.pressed = False  # a want waits, a model drains or too much is held: whatever comes free matters
+        self.dirty = True  # the summary may have changed since it was last sent
+        self.due = inf  # when something must be looked at again; never later than needed
+
+    def apply(self, limits: ReplicaLimits) -> None:
+        """Take changed limits; the number of caches is the code's and stays."""
+        self.limits = limits
+        self.policy = POLICIES[limits.eviction]
+        for cache, cap in zip(self.caches, limits.slots, strict=True):
+            cache.cap = cap
+        self.budget.limit = limits.max_bytes
+        self.claims.grace_s = self.admission.held_s = limits.claim_grace_s
+        self.admission.places = limits.places
+        self.dirty = True
+
+    def arm(self, when: float | None) -> None:
+        """Ask to be woken at ``when`` at the latest."""
+        if when is not None and when < self.due:
+            self.due = when
+
+    def entry(self, key: Key) -> Entry | None:
+        return self.caches[key.cache].entries.get(key.model)
+
+    @property
+    def loading(self) -> int:
+        return sum(cache.count["loading"] for cache in self.caches)
+
+    @property
+    def early(self) -> bool:
+        """Whether a dispatched request needs its model resident: exactly one cache, loaded at admission."""
+        return self.limits.load_early and len(self.caches) == 1
+
+    def settle(self, entry: Entry, now: float) -> None:
+        """Put ``entry`` into or out of the idle order after its leases, claims or pin changed."""
+        self.caches[entry.key.cache].settle(entry, now)
+        self.dirty = True
+        if self.limits.idle_unload_s is not None:
+            self.arm(now + self.limits.idle_unload_s)
+
+    def publish(self, status: ModelStatus, out: list[ResidencyEffect]) -> None:
+        self.dirty = True
+        out.append(Publish(status, case=270))

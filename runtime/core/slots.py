@@ -1,0 +1,163 @@
+"""The slots of a replica: which models are loading, resident, draining, unloading or abandoned in which cache."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from runtime.core.events import Key, ModelState
+
+UNLIMITED: Final = 1 << 20  # the free slots of a cache without a cap
+
+
+class Entry:
+    """One model that holds a slot."""
+
+    __slots__ = (
+        "claims", "doomed", "idle_since", "key", "last_start", "leases", "load_s", "loaded_at", "past", "pinned",
+        "since", "size_bytes", "state", "stuck",
+    )  # fmt: skip
+
+    def __init__(self, key: Key, past: Past, now: float) -> None:
+        self.key = key
+        self.past = past  # its memory across loads; shared with History while remembered there
+        self.state: ModelState = "loading"
+        self.since = now  # when the state was entered
+        self.leases = 0  # requests that use it now
+        self.stuck = 0  # of these, how many are older than drain_limit_s
+        self.claims: dict[int, None] = {}  # links whose waiting requests it is kept for
+        self.pinned = False
+        self.doomed = False  # an operator unloaded it while it was loading
+        self.size_bytes = 0  # reserved while loading, then as reported
+        self.load_s = 0.0
+        self.loaded_at = now
+        self.idle_since = now
+        self.last_start = now  # when the latest lease began
+
+    @property
+    def evictable(self) -> bool:
+        return self.state == "resident" and not (self.leases or self.claims or self.pinned)
+
+    def __repr__(self) -> str:
+        marks = f"{self.leases}L" * bool(self.leases) + "C" * bool(self.claims) + "P" * self.pinned
+        return f"{self.key.model}:{self.state}{':' if marks else ''}{marks}"
+
+
+class Past:
+    """What is remembered of a model while it is resident and, in a bounded table, after it has gone."""
+
+    __slots__ = ("frequency", "gap_s", "load_s", "size_bytes", "tick", "uses")
+
+    def __init__(self) -> None:
+        self.uses = 0
+        self.frequency = 0.0  # as of ``tick``
+        self.tick = 0
+        self.gap_s = 0.0  # usual time between two uses; 0: not known
+        self.load_s = 0.0
+        self.size_bytes = 0
+
+
+class History:
+    """Past models, the least recently seen forgotten first. Counts uses of the whole replica as its clock."""
+
+    def __init__(self, limit: int, half_life: float) -> None:
+        self._table: OrderedDict[Key, Past] = OrderedDict()
+        self._limit = limit
+        self._decay = 0.5 ** (1.0 / half_life)
+        self.tick = 0
+        self.mean_load_s = 0.0
+        self.mean_size_bytes = 0.0
+
+    def recall(self, key: Key) -> Past:
+        """Return the record of ``key``, made if new; it becomes the most recently seen."""
+        past = self._table.get(key)
+        if past is None:
+            past = self._table[key] = Past()
+            if len(self._table) > self._limit:
+                self._table.popitem(last=False)
+        else:
+            self._table.move_to_end(key)
+        return past
+
+    def peek(self, key: Key) -> Past | None:
+        return self._table.get(key)
+
+    def used(self, past: Past, gap_s: float) -> None:
+        """Count one use; ``gap_s`` is the time since the one before, negative if there was none."""
+        self.tick += 1
+        past.frequency = 1.0 + past.frequency * self._decay ** (self.tick - past.tick)
+        past.tick = self.tick
+        past.uses += 1
+        if gap_s >= 0.0:
+            past.gap_s = 0.75 * past.gap_s + 0.25 * gap_s if past.gap_s else gap_s
+
+    def frequency(self, past: Past) -> float:
+        """Return the aged frequency as of now."""
+        return past.frequency * float(self._decay ** (self.tick - past.tick))
+
+    def loaded(self, past: Past, load_s: float, size_bytes: int) -> None:
+        """Note a finished load; the means move an eighth of the way."""
+        past.load_s = load_s
+        past.size_bytes = size_bytes
+        self.mean_load_s += (load_s - self.mean_load_s) * (0.125 if self.mean_load_s else 1.0)
+        self.mean_size_bytes += (size_bytes - self.mean_size_bytes) * (0.125 if self.mean_size_bytes else 1.0)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+
+class Cache:
+    """One multiplexed loader's models. Every entry holds one of ``cap`` slots (-1: without limit)."""
+
+    def __init__(self, number: int, cap: int) -> None:
+        self.number = number
+        self.cap = cap
+        self.entries: dict[str, Entry] = {}
+        self.idle: OrderedDict[str, Entry] = OrderedDict()  # evictable ones, the longest idle first
+        self.count: dict[str, int] = {
+            "loading": 0, "resident": 0, "draining": 0, "unloading": 0, "abandoned": 0,
+        }  # fmt: skip
+
+    def add(self, entry: Entry) -> None:
+        self.entries[entry.key.model] = entry
+        self.count[entry.state] += 1
+
+    def move(self, entry: Entry, state: ModelState, now: float) -> None:
+        self.count[entry.state] -= 1
+        self.count[state] += 1
+        entry.state = state
+        entry.since = now
+        self.settle(entry, now)
+
+    def settle(self, entry: Entry, now: float) -> None:
+        """Put ``entry`` into or out of the idle order, as it is now."""
+        model = entry.key.model
+        if entry.evictable:
+            if model not in self.idle:
+                entry.idle_since = now
+                self.idle[model] = entry
+        elif model in self.idle:
+            del self.idle[model]
+
+    def remove(self, entry: Entry) -> None:
+        self.count[entry.state] -= 1
+        del self.entries[entry.key.model]
+        self.idle.pop(entry.key.model, None)
+
+    @property
+    def free(self) -> int:
+        return UNLIMITED if self.cap < 0 else self.cap - len(self.entries)
+
+    @property
+    def blocked(self) -> int:
+        """Slots that no want can get: pinned, stuck or abandoned ones."""
+        if not (self.count["abandoned"] or self.entries):
+            return 0
+        return sum(
+            entry.state == "abandoned"
+            or (entry.state in ("resident", "draining") and (entry.pinned or entry.stuck > 0))
+            for entry in self.entries.values()
+        )
+
+    def __repr__(self) -> str:
+        return f"<Cache {self.number} {len(self.entries)}/{self.cap} {list(self.entries.values())}>"
