@@ -102,7 +102,7 @@ class Session:
         deployments = [deployment for own in self._applications.values() for deployment in own]
         config = Config.model_validate({"name": self.project.name, "http": self.http, "deployments": deployments})
         request = ApplyRequest(
-            config=config.model_dump(mode="json"),
+            config=config.model_dump(mode="json", exclude_unset=True),
             env={**os.environ, "MUX_PROJECT": str(self.project.config_path)},
             digests=code_digests(config, self._root),
         )
