@@ -12,12 +12,12 @@ import traceback
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import httptools
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from runtime.errors import BadRequest, HeadTooLarge, MuxError, RequestTimeout
 from runtime.router.answers import CLOSE, AnswerHead, error_head
 from runtime.router.front import CONNECTION, Guest
+from runtime.router.seat import AsgiSeat, WatchedFlow
 from runtime.router.settings import HEAD_LIMIT_BYTES, LINGER_BYTES, LINGER_S
 
 if TYPE_CHECKING:
@@ -278,64 +278,3 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def left(self) -> None:
         self.transport.abort()
-
-
-class WatchedFlow(FlowControl):
-    """Has the sweep look after a client that is not read from: its leaving would go unnoticed."""
-
-    def __init__(self, transport: asyncio.Transport, protocol: GuardedProtocol, sweep: Sweep) -> None:
-        super().__init__(transport)
-        self._protocol = protocol
-        self._sweep = sweep
-
-    def pause_reading(self) -> None:
-        super().pause_reading()
-        self._sweep.paused[self._protocol] = None
-
-    def resume_reading(self) -> None:
-        super().resume_reading()
-        self._sweep.paused.pop(self._protocol, None)
-
-
-class AsgiSeat:
-    """One ASGI request's view of its connection, and its cycle's transport: closing may linger."""
-
-    def __init__(self, protocol: GuardedProtocol, cycle: RequestResponseCycle) -> None:
-        self._protocol = protocol
-        self._cycle = cycle
-        self._transport = protocol.transport
-
-    # --- for uvicorn's cycle
-
-    def write(self, data: bytes) -> None:
-        self._transport.write(data)
-
-    def close(self) -> None:
-        self._protocol.close_after_answer(self._cycle.more_body)
-
-    def is_closing(self) -> bool:
-        return self._transport.is_closing()
-
-    # --- Connection
-
-    @property
-    def guest(self) -> Guest | None:
-        return self._protocol.guest
-
-    @guest.setter
-    def guest(self, guest: Guest | None) -> None:
-        self._protocol.guest = guest
-
-    @property
-    def body_open(self) -> bool:
-        return self._cycle.more_body
-
-    def reading(self, waits: bool) -> None:
-        self._protocol.reading_since = self._protocol.clock() if waits else 0.0
-
-    def finish(self) -> None:
-        self._cycle.keep_alive = False
-
-    def abort(self) -> None:
-        self._cycle.disconnected = True
-        self._transport.close()

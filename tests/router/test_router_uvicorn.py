@@ -13,8 +13,9 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from runtime.router.guard import AsgiSeat, GuardedProtocol, WatchedFlow
+from runtime.router.guard import GuardedProtocol
 from runtime.router.plain import PlainCycle, PlainProtocol
+from runtime.router.seat import AsgiSeat, WatchedFlow
 from runtime.router.server import Server
 from runtime.router.websocket import WatchedWebsocket
 
