@@ -450,10 +450,11 @@ class Load:
 
 @dataclass(slots=True)
 class Unload:
-    """Take the object out, run its cleanup exactly once, then report ``Unloaded``."""
+    """Take the object out, run its cleanup exactly once, then report ``Unloaded``. ``room_for``: who is next."""
 
     key: Key
     why: UnloadReason = "evicted"
+    room_for: Key | None = None
     case: int = 0
 
 

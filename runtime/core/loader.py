@@ -209,7 +209,9 @@ class Loader:
         if want is not None:
             self.grant(want, entry, now, out)
 
-    def unload(self, entry: Entry, why: UnloadReason, case: int, now: float, out: Effects) -> None:
+    def unload(
+        self, entry: Entry, why: UnloadReason, case: int, now: float, out: Effects, room_for: Key | None = None
+    ) -> None:
         """Take ``entry`` out; its slot is free when its cleanup has returned."""
         state = self._state
         state.claims.drop_entry(entry)
@@ -218,7 +220,7 @@ class Loader:
         self._unloads[entry.key] = now
         state.arm(now + state.limits.unload_timeout_s)
         self._announce(entry.key, out)
-        out.append(Unload(entry.key, why, case=case))
+        out.append(Unload(entry.key, why, room_for, case=case))
 
     def unloaded(self, key: Key, now: float, out: Effects) -> None:
         """Free the slot of a model whose cleanup returned."""

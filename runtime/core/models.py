@@ -84,7 +84,8 @@ class Demand:
     """Who waits for a model and what was done about it."""
 
     __slots__ = (
-        "busy_since", "check_at", "claims", "cold", "copy", "copy_after", "departed", "patience_s", "queue", "rate", "rate_since",
+        "busy_since", "check_at", "claims", "cold", "copy", "copy_after", "departed", "patience_s", "queue",
+        "rate", "rate_since",
     )  # fmt: skip
 
     def __init__(self, now: float) -> None:

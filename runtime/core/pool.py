@@ -17,9 +17,31 @@ class ReplicaView:
     """One replica as published, and what this router has in flight there."""
 
     __slots__ = (
-        "bids", "bit", "blocked", "cold", "crowd", "draining", "fetching", "id", "in_flight", "index", "last",
-        "level", "loading", "max_batch", "max_loads", "models", "number", "others", "owed", "places", "run", "slots",
-        "level_from", "level_to", "summary",
+        "bids",
+        "bit",
+        "blocked",
+        "cold",
+        "crowd",
+        "draining",
+        "fetching",
+        "id",
+        "in_flight",
+        "index",
+        "last",
+        "level",
+        "level_from",
+        "level_to",
+        "loading",
+        "max_batch",
+        "max_loads",
+        "models",
+        "number",
+        "others",
+        "owed",
+        "places",
+        "run",
+        "slots",
+        "summary",
     )  # fmt: skip
 
     def __init__(self, event: ReplicaUp, number: int) -> None:

@@ -149,7 +149,7 @@ class Turns:
             victim = idle_victim(self._state, cache, want, now)
             if victim is None:
                 return False
-            self._take(victim, turn, now, out)
+            self._take(victim, want, turn, now, out)
         return True
 
     def _arm_spared(self, want: Want, cache: Cache, now: float) -> None:
@@ -158,10 +158,10 @@ class Turns:
             if until > now:
                 self._state.arm(until)
 
-    def _take(self, victim: Entry, turn: Turn, now: float, out: Effects) -> None:
+    def _take(self, victim: Entry, want: Want, turn: Turn, now: float, out: Effects) -> None:
         turn.coming += 1
         turn.bytes_soon += victim.size_bytes
-        self._loader.unload(victim, "evicted", 260, now, out)
+        self._loader.unload(victim, "evicted", 260, now, out, want.key)
 
     def _may_push(self, want: Want, now: float) -> bool:
         return want.cold and now >= want.since + self._state.limits.swap_wait_s
@@ -183,7 +183,7 @@ class Turns:
             self._loader.drain(victim, now, out)
             return True
         turn.drains_needed -= 1
-        self._take(victim, turn, now, out)
+        self._take(victim, want, turn, now, out)
         if turn.bytes_soon >= need:
             turn.reserve(need, slot_now=turn.free > 0)
         return True

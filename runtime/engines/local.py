@@ -203,9 +203,13 @@ def created_at(pid: int) -> float:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Replace a file, atomically, readable by its owner only."""
+    """Replace a file, atomically, readable by its owner only. Raises OSError, and then the old one is still there."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(data)
-    fresh.replace(path)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+        fresh.replace(path)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise

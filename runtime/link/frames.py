@@ -184,6 +184,13 @@ class ResultHead(msgspec.Struct, array_like=True):
     payload: bytes = b""
 
 
+class Cause(msgspec.Struct, array_like=True, frozen=True):
+    """Whose request made the router want a model: the ``data`` of a want, for the replica's logs."""
+
+    request_id: str
+    route: str
+
+
 class Command(msgspec.Struct, array_like=True, omit_defaults=True):
     """A word on stream 0. Router → replica: want, unwant, release, pass. Replica → router: place, withdrawn.
 

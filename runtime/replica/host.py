@@ -208,7 +208,7 @@ class Host:
 
     def _unload(self, effect: brain.Unload) -> None:
         self.journal.note(effect, effect.key.model)
-        self.models.unload(effect.key, effect.why)
+        self.models.unload(effect.key, effect.why, effect.room_for)
 
     def _command(self, link: int, command: Command) -> None:
         found = self.links.get(link)
@@ -276,6 +276,7 @@ class Host:
     def command(self, link: Link, command: Command) -> None:
         verb = command.verb
         if verb == "want":
+            self.models.log.wanted(Key(0, command.model), bytes(command.data))
             self.apply(
                 brain.Wanted(
                     link.id, command.model, _want_kind(command.kind), command.age_s, command.waiting,

@@ -6,7 +6,6 @@ Each of them is a task of its own, tied to no request, so that a client that lea
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from contextvars import Context
@@ -31,6 +30,7 @@ from runtime.observe.logs import LogWriter
 from runtime.replica.cleanup import Unloader, clean_up
 from runtime.replica.files import ModelFiles
 from runtime.replica.importer import describe, user_place, user_traceback
+from runtime.replica.model_log import ModelLog
 from runtime.replica.size import size_bytes
 from runtime.serve.context import RequestContext, request_context
 
@@ -82,7 +82,6 @@ class Models:
         self.load_s: dict[Key, float] = {}  # of those
         self.load_timeout_s = load_timeout_s
         self._loader = loader
-        self._writer = writer
         self._report = report
         self._clock = clock
         self._base = base
@@ -90,7 +89,7 @@ class Models:
         self._progress = progress
         self._changed = changed  # told when a task has ended
         self._owners: dict[Key, object] = {}  # the object whose loader method was called, until the load is over
-        self._askers: dict[Key, RequestContext] = {}  # the request that asked first, for the log
+        self.log = ModelLog(writer)
         self._errors: OrderedDict[Key, _Raised] = OrderedDict()  # of the last load
         self._tasks: dict[asyncio.Task[None], Key] = {}
 
@@ -112,7 +111,7 @@ class Models:
         if owner is not None:
             self._owners.setdefault(key, owner)
         if request is not None:
-            self._askers.setdefault(key, request)
+            self.log.asked(key, request)
 
     def error(self, key: Key, failure: Failure) -> Exception:
         """Return what a denied waiter shall see: what the user's loader raised, else the error of that code."""
@@ -134,16 +133,16 @@ class Models:
     # --- effects ------------------------------------------------------------------------------------------
 
     def fetch(self, key: Key) -> None:
-        self._log(key, f"Fetching model {key.model!r}.", events.MODEL_FETCHING)
+        self.log.write(key, f"Fetching model {key.model!r}.", events.MODEL_FETCHING)
         self._start(key, self._fetch(key), "fetch")
 
     def load(self, key: Key) -> None:
-        self._log(key, f"Loading model {key.model!r}.", events.MODEL_LOADING)
+        self.log.write(key, f"Loading model {key.model!r}.", events.MODEL_LOADING)
         self._progress("loading model", f"loading model {key.model!r}", None)
         self._start(key, self._load(key), "load")
 
-    def unload(self, key: Key, why: UnloadReason) -> None:
-        self._log(key, f"Unloading model {key.model!r}.", events.MODEL_UNLOADING, why=why)
+    def unload(self, key: Key, why: UnloadReason, room_for: Key | None = None) -> None:
+        self.log.write(key, f"Unloading model {key.model!r}.", events.MODEL_UNLOADING, asked_for=room_for, why=why)
         model = self.objects.pop(key, None)
         self.load_s.pop(key, None)
         self._start(key, self._unload(key, model), "unload")
@@ -160,7 +159,7 @@ class Models:
         key = self._tasks.pop(task)
         self._changed()
         if not task.cancelled() and (exc := task.exception()) is not None:
-            self._log(key, f"{task.get_name()} broke: {describe(exc)}", events.PROCESS_FAILED, "ERROR")
+            self.log.write(key, f"{task.get_name()} broke: {describe(exc)}", events.PROCESS_FAILED, "ERROR")
             raise exc
 
     async def _fetch(self, key: Key) -> None:
@@ -175,7 +174,7 @@ class Models:
             return
         took = "from the cache" if file.from_cache else f"in {(self._clock() - started) * 1000:.0f} ms"
         message = f"Fetched model {key.model!r} {took}."
-        self._log(key, message, events.MODEL_FETCHED, size_bytes=file.size_bytes, warning=file.warning)
+        self.log.write(key, message, events.MODEL_FETCHED, size_bytes=file.size_bytes, warning=file.warning)
         self._report(Fetched(key, file.size_bytes))
 
     async def _load(self, key: Key) -> None:
@@ -195,7 +194,7 @@ class Models:
         self._errors.pop(key, None)
         self.objects[key] = model
         self.load_s[key] = took
-        self._log(
+        self.log.write(
             key,
             f"Loaded model {key.model!r} in {took * 1000:.0f} ms.",
             events.MODEL_LOADED,
@@ -224,10 +223,10 @@ class Models:
                 await clean_up(model, key.model, self._loader.unloader)
         except (Exception, SystemExit) as exc:
             what = f"Unloading model {key.model!r}: its cleanup failed"
-            self._log(key, f"{what}:\n{user_traceback(exc).rstrip()}", events.MODEL_UNLOAD_FAILED, "ERROR")
+            self.log.write(key, f"{what}:\n{user_traceback(exc).rstrip()}", events.MODEL_UNLOAD_FAILED, "ERROR")
         self._release(key)
         took = self._clock() - started
-        self._log(key, f"Unloaded model {key.model!r} in {took * 1000:.0f} ms.", events.MODEL_UNLOADED)
+        self.log.write(key, f"Unloaded model {key.model!r} in {took * 1000:.0f} ms.", events.MODEL_UNLOADED)
         del model  # before the slot counts as free
         self._report(Unloaded(key))
 
@@ -245,7 +244,7 @@ class Models:
         self._remember(key, _Raised(exc, traceback, failure.code))
         detail = exc.message if isinstance(exc, MuxError) else "\n" + traceback
         file, line = user_place(exc)
-        self._log(key, f"{what}: {detail}", event, "ERROR", file=file, line=line)
+        self.log.write(key, f"{what}: {detail}", event, "ERROR", file=file, line=line)
         self._forget_asker(key)
         exc.__traceback__ = None
         for linked in (exc.__cause__, exc.__context__):
@@ -258,32 +257,7 @@ class Models:
 
     def _forget_asker(self, key: Key) -> None:
         self._owners.pop(key, None)
-        self._askers.pop(key, None)
-
-    def _log(
-        self,
-        key: Key,
-        message: str,
-        event: str,
-        level: str = "INFO",
-        *,
-        file: str = "",
-        line: int = 0,
-        **fields: object,
-    ) -> None:
-        """Write one event; where it happened in user code, ``file`` and ``line``, else the caller of this."""
-        asker = self._askers.get(key)
-        self._writer.event(
-            message,
-            level=level,
-            event=event,
-            model=key.model,
-            request_id=asker.request_id if asker else "",
-            route=asker.route if asker else "",
-            file=file or Path(__file__).name,
-            line=line or sys._getframe(1).f_lineno,
-            **fields,
-        )
+        self.log.forget(key)
 
 
 def _fresh(error: Exception) -> Exception:

@@ -61,6 +61,7 @@ class Call:
         self.number = 0
         self.model = head.model
         self.request_id = head.request_id
+        self.route_prefix = head.route
         self.replica = ""
         self.cache = ""
         self.stream: Stream | None = None

@@ -94,6 +94,10 @@ class Exchange:
     # --- Job ----------------------------------------------------------------------------------------------
 
     @property
+    def route_prefix(self) -> str:
+        return self.route.prefix if self.route is not None else ""
+
+    @property
     def repeatable(self) -> bool:
         """A safe method, nothing answered yet, and the whole body still here."""
         return (

@@ -21,6 +21,10 @@ class Job(Protocol):
     stream: Stream | None  # on the replica that it was dispatched to
 
     @property
+    def route_prefix(self) -> str:
+        """For logs; "" where it came by no public route."""
+
+    @property
     def repeatable(self) -> bool:
         """Whether it may be sent again although a replica may have begun it, and nothing of it was lost."""
 

@@ -12,7 +12,10 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import TYPE_CHECKING, Final, Protocol
+
+from msgspec import Raw
 
 from runtime.core.events import (
     Dispatch,
@@ -34,7 +37,7 @@ from runtime.core.events import (
     Woken,
 )
 from runtime.errors import MuxError
-from runtime.link.frames import Command, Refused
+from runtime.link.frames import Cause, Command, Refused, encode_head
 from runtime.router.answers import error_of
 from runtime.router.journal import Journal
 from runtime.router.tally import Tally
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
 
 OVERDUE_S: Final = 2.0
 _numbers = itertools.count(1)
+SEARCHED_JOBS: Final = 100  # when a moved want looks for a request to name in the logs
 
 
 class Brain(Protocol):
@@ -84,6 +88,7 @@ class Pool:
         self._events: deque[SchedulerEvent] = deque()
         self._busy = False  # an event is being handled: further ones wait in line
         self._cancelled: set[int] = set()  # dispatched jobs that nobody waits for any more
+        self._cause: Job | None = None  # the job whose arrival is being handled
         self._wants = 0  # cold wants ever made: tells whether an arrival caused a load
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -98,7 +103,9 @@ class Pool:
         job.number = number = next(_numbers)
         self.jobs[number] = job
         wants = self._wants
+        self._cause = job
         self.feed(RequestArrived(number, job.model or None))
+        self._cause = None
         if job.stream is None and job.model and number in self.jobs and self._loads_early():
             job.cache = "load" if self._wants != wants else "" if self.holds(job.model) else "wait"
 
@@ -253,9 +260,7 @@ class Pool:
         elif isinstance(effect, Want):
             self._wants += effect.kind == "cold"
             self.journal.note(effect, effect.model, "")
-            spare = effect.spare or ""
-            age_s, waiting = effect.age_s, effect.waiting
-            self._tell(effect.replica, Command("want", effect.model, effect.kind, age_s, waiting, spare))
+            self._tell(effect.replica, self._want(effect))
         elif isinstance(effect, Unwant):
             self.journal.note(effect, effect.model, "")
             self._tell(effect.replica, Command("unwant", effect.model))
@@ -263,6 +268,16 @@ class Pool:
             self._tell(effect.replica, Command("release", effect.model))
         elif isinstance(effect, PassPlace):
             self._tell(effect.replica, Command("pass"))
+
+    def _want(self, effect: Want) -> Command:
+        cause = self._cause
+        if cause is None or cause.model != effect.model:  # a want that moved: of the oldest jobs, one that waits for it
+            waiting = (job for job in islice(self.jobs.values(), SEARCHED_JOBS) if job.stream is None)
+            cause = next((job for job in waiting if job.model == effect.model), None)
+        data = encode_head(Cause(cause.request_id, cause.route_prefix)) if cause is not None else b"\xc0"
+        return Command(
+            "want", effect.model, effect.kind, effect.age_s, effect.waiting, effect.spare or "", data=Raw(data)
+        )
 
     def _tell(self, replica: str, command: Command) -> None:
         """A replica without a link needs no word: ``ReplicaDown`` takes back all that was said to it."""

@@ -83,6 +83,7 @@ class Pool:
         self.durations = durations or Durations()
         self.check = check
         self.now = 0.0
+        self.single_flight = routers == 1  # checked; operators and several routers may load a model twice
         self.loads = 0
         self.evictions = 0
         self.events = 0
@@ -143,7 +144,7 @@ class Pool:
 
     def checked(self) -> None:
         """Check what holds for the pool as a whole."""
-        if self.check and len(self.routers) == 1:
+        if self.check and self.single_flight:
             up = self.routers[0].scheduler.state.pool.by_id
             check_single_flight(
                 replica.residency for id, replica in self.replicas.items() if id in up and not up[id].draining

@@ -227,9 +227,13 @@ class Operations:
     def _held(self, target: Desired) -> None:
         http = target.config.http
         self._sockets.keep_only(Address.of(http), http.routers)
-        target.save(self.project.desired_file)
         message = f"Generation {target.generation} is ready."
         self.journal.log.event(message, event=events.DEPLOY_APPLIED)
+        try:
+            target.save(self.project.desired_file)
+        except OSError as exc:  # it serves all the same
+            message = f"Generation {target.generation} could not be recorded: {exc}"
+            self.journal.log.event(message, level="WARNING")
 
     def _failed(self, rollout: Rollout, error: MuxError) -> None:
         previous = rollout.previous

@@ -81,7 +81,7 @@ class Supervisor:
             self._sockets,
             self._chronicle,
             on_change=lambda: self.operations.changed(),
-            on_children=lambda: self._remains.record(self._pool.alive),
+            on_children=self._record_children,
             policy=policy,
         )
         self.operations = Operations(project, self._pool, self._sockets, self._journal, self.status, self._withdraw)
@@ -176,6 +176,13 @@ class Supervisor:
         )
         write_private(self.project.supervisor_file, msgspec.json.encode(record))
         self._log.event("The supervisor is ready.", event=events.PROCESS_READY)
+
+    def _record_children(self) -> None:
+        """Keep the record that a successor sweeps by. Where the disk refuses it, the children matter more."""
+        try:
+            self._remains.record(self._pool.alive)
+        except OSError as exc:
+            self._chronicle.note(f"the children could not be recorded: {exc}")
 
     async def _deploy(self, request: ApplyRequest, on_event: Callable[[Event], None], last: list[Event]) -> None:
         from runtime.supervisor.control import guarded

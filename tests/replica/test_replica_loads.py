@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
 from runtime.core.events import Key, Preload, UnloadAsked
+from runtime.link.frames import Cause, encode_head
 from tests.replica.fakes import running
 
 pytestmark = pytest.mark.anyio
@@ -225,3 +227,30 @@ async def test_sync_code_can_ask_for_models_from_its_own_thread(app: App, short_
     async with running(short_dir, import_path=f"{name}:Model") as replica:
         answer = await replica.router.request(model="7")
         assert (answer.body, answer.cache) == (b"model 7", "hit")
+
+
+async def test_the_lines_of_a_load_name_the_request_that_it_is_for(app: App, short_dir: Path) -> None:
+    name = app("""
+        def load_model(model_id):
+            return model_id
+
+        def predict(model, request):
+            return model
+    """)
+    config: dict[str, Any] = {"loader": f"{name}:load_model", "handler": f"{name}:predict"}
+    async with running(short_dir, **config, max_num_models_per_replica=1) as replica:
+        for model in ("1", "2"):
+            cause = Raw(encode_head(Cause(f"request-{model}", "/shop")))
+            replica.router.say("want", model, kind="cold", waiting=1, data=cause)
+            await replica.router.until(lambda model=model: replica.router.models.get(model) == "resident")
+            replica.router.say("release", model)
+        lines = [
+            (line["msg"], line["request_id"], line["route"])
+            for event in ("model.loading", "model.unloading")
+            for line in replica.log_lines(event)
+        ]
+        assert lines == [
+            ("Loading model '1'.", "request-1", "/shop"),
+            ("Loading model '2'.", "request-2", "/shop"),
+            ("Unloading model '1'.", "request-2", "/shop"),
+        ]
