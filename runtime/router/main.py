@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -37,6 +38,7 @@ from runtime.observe.logs import Identity, LogWriter
 from runtime.router.replica import Replica
 from runtime.router.router import Router
 
+GC_THRESHOLD: Final = (20_000, 20, 20)
 DEFAULT_DRAIN_S: Final = 20.0
 
 
@@ -167,6 +169,8 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(handlers=[_ToLog(log)], level=logging.WARNING)
     watch_parent(spec.liveness_fd, parent_pid=spec.parent_pid)
     log.event(f"Router {spec.name} starts as process {os.getpid()}.", event=events.PROCESS_STARTING)
+    gc.freeze()  # what lives now lives on, and requests make few cycles: the default would collect all the time
+    gc.set_threshold(*GC_THRESHOLD)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(Process(spec, log).run())
