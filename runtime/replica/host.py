@@ -184,6 +184,8 @@ class Host:
         self.journal.note_request(effect, effect.model or "", work.context.request_id)
         waited_for_load = work.router_cache and effect.model is not None
         load_s = self.models.load_s.get(Key(0, effect.model or ""), 0.0) if waited_for_load else 0.0
+        if effect.hit:
+            work.leased = self.models.objects.get(Key(0, effect.model or ""))
         work.admit(effect.hit, load_s)
 
     def _refuse(self, effect: brain.Refuse) -> None:

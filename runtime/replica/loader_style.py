@@ -104,7 +104,7 @@ class LoaderStyle:
     # --- requests -----------------------------------------------------------------------------------------
 
     async def respond(self, work: HttpWork) -> Any:
-        model = await self._model(work.model)
+        model = await self._model(work)
         given = await self._given(work)
         if self._handler is None:
             return {"outputs": await self._infer(model, given)}
@@ -119,7 +119,7 @@ class LoaderStyle:
         """A handle's call: the handler with the caller's own argument in the place of the request."""
         if method != "__call__":
             raise NoSuchThing(f"a deployment of a loader has no method {method!r}; call the handle itself")
-        model = await self._model(work.model)
+        model = await self._model(work)
         if self._handler is None:
             return await self._infer(model, *args, **kwargs)
         handler = self._handler
@@ -127,9 +127,12 @@ class LoaderStyle:
             return await handler(model, *args, **kwargs)
         return await self._executor.run(lambda: handler(model, *args, **kwargs))
 
-    async def _model(self, model_id: str | None) -> object:
-        if model_id is not None:
-            return await self._ask(0, model_id, None)
+    async def _model(self, work: HttpWork | CallWork) -> object:
+        """Return the model; one that was resident at admission needs no question, as nothing else is asked for."""
+        if work.leased is not None:
+            return work.leased
+        if work.model is not None:
+            return await self._ask(0, work.model, None)
         if self._takes_no_model:
             return None
         raise BadRequest(

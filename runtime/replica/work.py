@@ -62,6 +62,7 @@ class Work:
         self.admitted_at = 0.0
         self.task: asyncio.Task[None] | None = None
         self.cancelled_why = ""  # a key of _CANCELLED, once given up
+        self.leased: object = None  # the model that its admission found resident, leased to it from then on
         self.cache = ""  # hit, load or wait, as the answer says
         self.load_ms = 0.0
         self.wait_ms = 0.0
@@ -176,7 +177,7 @@ class Work:
 
     def let_go(self) -> None:
         """Break the cycles that this work is part of: left to the collector they were a quarter of all time."""
-        self.task = None
+        self.task = self.leased = None
         self.stream.handler = ENDED
 
     def _send_terminal(self) -> None:

@@ -264,7 +264,7 @@ async def test_explains_and_shows_stacks(short_dir: Path) -> None:
         await router.connect(child.spec.address, "secret")
         await router.request(model="a", body=b'{"inputs": 7}', request_id="abc")
         explained = (await child.ask("explain", request_id="abc")).data
-        assert [record["what"] for record in explained["records"]] == ["loading", "admitted", "model handed over"]
+        assert [record["what"] for record in explained["records"]] == ["loading", "admitted"]
         assert "loading model 'a'" in explained["lines"][0]
         assert (await child.ask("unload", models=["a"])).data["models"][0]["state"] == "absent"
         assert "thread MainThread" in (await child.ask("stacks")).data
