@@ -43,6 +43,7 @@ class Feed:
             )
         weights = list(accumulate(1.0 / (rank + 1) for rank in range(models)))
         self.draws = [self.names[bisect(weights, self.random.random() * weights[-1])] for _ in range(65536)]
+        self.even = [self.names[self.random.randrange(models)] for _ in range(65536)]
         self.pending: deque[ev.SchedulerEvent] = deque()
         self.running: deque[int] = deque()
         self.spent = 0.0
@@ -88,8 +89,11 @@ class Feed:
             self.tell(ev.RequestFinished(self.running.popleft()))
 
 
-def measure(replicas: int, models: int, events: int, *, fresh: float) -> float:
-    """Return microseconds per event; ``fresh``: the share of requests for models that nobody holds."""
+def measure(replicas: int, models: int, events: int, *, fresh: float, skewed: bool) -> float:
+    """Return microseconds per event; ``fresh``: the share of requests for models that nobody holds.
+
+    ``skewed``: Zipf's law, so that the most asked-for models fill their holders, queue and get copies all the time.
+    """
     feed = Feed(replicas, models, seed=replicas)
     in_flight = max(2, replicas * PLACES // 2)
     number = 0
@@ -98,7 +102,8 @@ def measure(replicas: int, models: int, events: int, *, fresh: float) -> float:
         if feed.random.random() < fresh:
             name = f"fresh-{feed.random.randrange(models)}"
         else:
-            name = feed.draws[number % len(feed.draws)]
+            draws = feed.draws if skewed else feed.even
+            name = draws[number % len(draws)]
         feed.step(name, in_flight)
     return feed.spent / feed.count * 1e6
 
@@ -118,10 +123,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=60_000)
     arguments = parser.parse_args()
-    print(f"{'replicas':>9} {'models':>8} {'warm us':>8} {'5 % cold us':>12} {'30 % cold us':>13}")
+    print(f"{'replicas':>9} {'models':>8} {'warm us':>9} {'Zipf us':>9} {'5 % cold us':>12} {'30 % cold us':>13}")
     for replicas, models in ((10, 1_000), (1_000, 100_000)):
-        costs = [measure(replicas, models, arguments.events, fresh=fresh) for fresh in (0.0, 0.05, 0.3)]
-        print(f"{replicas:>9} {models:>8} {costs[0]:>8.2f} {costs[1]:>12.2f} {costs[2]:>13.2f}")
+        mixes = [(0.0, False), (0.0, True), (0.05, True), (0.3, True)]
+        costs = [measure(replicas, models, arguments.events, fresh=fresh, skewed=skewed) for fresh, skewed in mixes]
+        print(f"{replicas:>9} {models:>8} {costs[0]:>9.2f} {costs[1]:>9.2f} {costs[2]:>12.2f} {costs[3]:>13.2f}")
     print(f"memory: {bytes_per_model(100_000):.0f} bytes per known model, names and benchmark lists included")
 
 

@@ -20,60 +20,13 @@ class Admission:
         self.places = places
         self.held_s = held_s
         self.in_flight = 0
-        self.promised = 0  # offers not yet answered
         self._owed: OrderedDict[LinkId, None] = OrderedDict()  # refused, not yet offered, in turn
-        self._offers: dict[LinkId, list[float]] = {}  # link → when each unanswered offer lapses
+        self._offers: OrderedDict[LinkId, float] = OrderedDict()  # unanswered: one a link, until when it holds
 
-    def take(self, link: LinkId) -> bool:
-        """Take a place for a request of ``link``, its own promised one first; False makes it owed."""
-        if self.promised and link in self._offers:
-            self._answered(link)
-        elif self.in_flight + self.promised >= self.places:
-            self._owed[link] = None
-            return False
-        self.in_flight += 1
-        return True
-
-    def release(self) -> None:
-        self.in_flight -= 1
-
-    def passed(self, link: LinkId) -> None:
-        """Take back one promise; a second answer to one offer changes nothing."""
-        if link in self._offers:
-            self._answered(link)
-
-    def _answered(self, link: LinkId) -> None:
-        offers = self._offers[link]
-        offers.pop(0)
-        self.promised -= 1
-        if not offers:
-            del self._offers[link]
-
-    def offer(self, now: float, out: list[ResidencyEffect]) -> None:
-        """Offer every free place to the owed links in turn."""
-        while self._owed and self.in_flight + self.promised < self.places:
-            link, _ = self._owed.popitem(last=False)
-            self._offers.setdefault(link, []).append(now + self.held_s)
-            self.promised += 1
-            out.append(OfferPlace(link, case=220))
-
-    def lapse(self, now: float) -> None:
-        """Take back offers that nobody answered in time."""
-        for link, offers in list(self._offers.items()):
-            while offers and offers[0] <= now:
-                offers.pop(0)
-                self.promised -= 1
-            if not offers:
-                del self._offers[link]
-
-    def down(self, link: LinkId) -> None:
-        """Forget a link: what it is owed and what it was promised."""
-        self._owed.pop(link, None)
-        self.promised -= len(self._offers.pop(link, ()))
-
-    def due(self) -> float | None:
-        """Return when the first unanswered offer lapses."""
-        return min((offers[0] for offers in self._offers.values()), default=None)
+    @property
+    def promised(self) -> int:
+        """Places held for routers that have not answered an offer."""
+        return len(self._offers)
 
     @property
     def owing(self) -> bool:
@@ -82,6 +35,46 @@ class Admission:
     @property
     def busy(self) -> bool:
         return bool(self._owed or self._offers)
+
+    def take(self, link: LinkId) -> bool:
+        """Take a place for a request of ``link``, its own promised one first; False makes it owed."""
+        if self._offers and self._offers.pop(link, None) is not None:
+            self.in_flight += 1
+            return True
+        if self.in_flight + len(self._offers) >= self.places:
+            self._owed[link] = None
+            return False
+        self.in_flight += 1
+        return True
+
+    def release(self) -> None:
+        """Give back the place of a request that has ended."""
+        self.in_flight -= 1
+
+    def passed(self, link: LinkId) -> None:
+        """Take back a promise; a second answer to one offer changes nothing."""
+        self._offers.pop(link, None)
+
+    def offer(self, now: float, out: list[ResidencyEffect]) -> None:
+        """Offer every free place to the owed links in turn."""
+        while self._owed and self.in_flight + len(self._offers) < self.places:
+            link, _ = self._owed.popitem(last=False)
+            self._offers[link] = now + self.held_s
+            out.append(OfferPlace(link, case=220))
+
+    def lapse(self, now: float) -> None:
+        """Take back offers that nobody answered in time."""
+        for link in [link for link, until in self._offers.items() if until <= now]:
+            del self._offers[link]
+
+    def down(self, link: LinkId) -> None:
+        """Forget a link: what it is owed and what it was promised."""
+        self._owed.pop(link, None)
+        self._offers.pop(link, None)
+
+    def due(self) -> float | None:
+        """Return when the first unanswered offer lapses."""
+        return next(iter(self._offers.values())) if self._offers else None
 
     def __repr__(self) -> str:
         return f"<Admission {self.in_flight}+{self.promised}/{self.places} owed={list(self._owed)}>"

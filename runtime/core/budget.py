@@ -33,12 +33,6 @@ class Budget:
         pinned = self.pinned - (own.size_bytes if own is not None and own.pinned else 0)
         return self.limit is not None and size_bytes > self.limit - pinned
 
-    def short(self, size_bytes: int, coming_bytes: int) -> int:
-        """Return how many bytes must be freed for ``size_bytes`` beyond those that are coming free."""
-        if self.limit is None:
-            return 0
-        return max(0, self.used + size_bytes - coming_bytes - self.limit)
-
     def resize(self, entry: Entry, size_bytes: int) -> None:
         self.used += size_bytes - entry.size_bytes
         if entry.pinned:

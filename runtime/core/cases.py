@@ -38,7 +38,6 @@ CASES: Final[dict[int, str]] = {
     146: "no replica has been up for too long",
     147: "the model was loading each time its replica died: it is not tried again for a while",
     148: "the replica refused the request with a failure",
-    149: "an operator stopped the deployment",
     # a replica answers requests and user code,
     201: "the model is resident and a place is free",
     202: "a place is free, and the request needs no resident model",

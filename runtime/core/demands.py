@@ -211,11 +211,8 @@ class Demands:
         for _, model, bid in sorted(movable, key=lambda item: item[0])[:spare]:
             self.withdraw(model, bid, 122, now, out)
 
-    def settle(self, model: Model, now: float, out: Effects) -> None:
+    def settle(self, model: Model, demand: Demand, now: float, out: Effects) -> None:
         """Release and take back what is no longer needed once nobody waits; drop what is empty."""
-        demand = model.demand
-        if demand is None or len(demand.queue):
-            return
         if demand.claims:
             for view in self._pool.each(demand.claims):
                 out.append(Release(view.id, model.name, case=130))

@@ -28,6 +28,7 @@ class Fleet:
     def replica_up(self, event: ev.ReplicaUp, now: float, out: Effects) -> None:
         if event.replica in self._state.pool.by_id:
             self.replica_down(ev.ReplicaDown(event.replica), now, out)
+        self._state.pace.begin(now)
         was_loose = self._state.pool.loose
         view = self._state.pool.add(event, loose=event.caches != 1 or not self._state.limits.load_early)
         self._state.down_since = None
@@ -63,17 +64,15 @@ class Fleet:
             return
         was_loose = self._state.pool.loose
         struck = list(view.loading.values())
-        bereft = [model for model in self._state.models.values() if model.demand is not None]
-        for model in bereft:
-            demand = model.demand
-            bid = demand.bid_at(view) if demand is not None else None
-            if demand is not None and bid is not None:
+        bereft = [(model, model.demand) for model in self._state.models.values() if model.demand is not None]
+        for _, demand in bereft:
+            bid = demand.bid_at(view)
+            if bid is not None:
                 self._demands.end(demand, bid)
-            if demand is not None:
-                demand.claims &= ~view.bit
+            demand.claims &= ~view.bit
         self._state.pool.remove(view)
         self._state.failures.forget_replica(view.bit)
-        for model in bereft:
+        for model, _ in bereft:
             self._serving.emptied(model, now, out)
         for model in list(view.fetching.values()):
             model.loading &= ~view.bit

@@ -258,9 +258,7 @@ class Loader:
         for key, since in list(self._unloads.items()):
             if since + limits.unload_timeout_s > now:
                 break
-            entry = self._state.entry(key)
-            if entry is not None and entry.state == "unloading":
-                self._abandon(key, now, out)
+            self._abandon(key, now, out)
             self._unloads[key] = inf  # it keeps its slot until the cleanup returns
             self._unloads.move_to_end(key)
 

@@ -112,7 +112,8 @@ class News:
             failure = self._state.failures.remember(name, failure, now, where=view.bit)
         if view.models.pop(name, None) is not None:
             model.holders &= ~view.bit
-        if model.holders or model.loading or (demand is not None and demand.cold is not None):
+        held = model.holders & ~self._state.failing.get(model, 0)
+        if held or model.loading or (demand is not None and demand.cold is not None):
             self._demands.seek(model, now, out)
         elif self._state.limits.dispatch_failed and not view.draining:
             self._serve_failing(model, view, now, out)

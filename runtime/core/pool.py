@@ -52,7 +52,9 @@ class ReplicaView:
         self.places = max(1, event.places)
         self.slots = event.slots
         self.max_batch = max(1, event.max_batch)
-        self.max_loads = max(1, event.max_concurrent_loads)
+        self.max_loads = max(
+            1, min(event.max_concurrent_loads, event.slots) if event.slots > 0 else event.max_concurrent_loads
+        )
         self.summary = event.summary
         self.in_flight = 0  # requests of this router
         self.others = 0  # requests of other routers, as last published
@@ -70,11 +72,6 @@ class ReplicaView:
         self.cold = 0  # buckets in which the pool has it
         self.crowd = 0
         self.blocked = False  # every slot is pinned or held by a long request
-
-    @property
-    def capacity(self) -> int:
-        """Slots that a want can get."""
-        return 1 << 20 if self.slots < 0 else max(0, self.slots - self.summary.stuck)
 
     @property
     def ready_for(self) -> int:

@@ -20,11 +20,7 @@ def first_from(pool: Pool, among: int, point: int) -> int:
 
 def least_loaded(pool: Pool, among: int, point: int) -> int:
     """Return the bit of ``among`` (not 0) with the lowest load, ties in the order from ``point``."""
-    for mask in pool.levels:
-        found = mask & among
-        if found:
-            return first_from(pool, found, point)
-    raise AssertionError(f"no load level holds any of {among:b}")
+    return first_from(pool, next(mask & among for mask in pool.levels if mask & among), point)
 
 
 def holder(pool: Pool, among: int, point: int) -> tuple[int, int]:
@@ -39,14 +35,12 @@ def holder(pool: Pool, among: int, point: int) -> tuple[int, int]:
 
 def nearest(pool: Pool, among: int, point: int) -> ReplicaView:
     """Return the replica of ``among`` (not 0) that the hash ring names for ``point``, the same in every router."""
-    if among.bit_count() <= FEW:
-        return min(pool.each(among), key=lambda view: (-weigh(point, view.index), view.id))
-    for index in pool.ring.walk(point):
-        if index < len(pool.views) and among >> index & 1:
-            view = pool.views[index]
+    if among.bit_count() > FEW:
+        for index in pool.ring.walk(point):
+            view = pool.views[index] if index < len(pool.views) and among >> index & 1 else None
             if view is not None and view.index == index:
                 return view
-    return pool.view_of(among & -among)
+    return min(pool.each(among), key=lambda view: (-weigh(point, view.index), view.id))
 
 
 def home(pool: Pool, point: int, *, avoid: int, never: int = 0) -> ReplicaView | None:
@@ -64,8 +58,8 @@ def home(pool: Pool, point: int, *, avoid: int, never: int = 0) -> ReplicaView |
     slack = among & pool.slack
     if slack:
         return nearest(pool, slack, point)
-    among = pool.cold.best(among, highest=True)
     among = pool.crowd.best(among, highest=False)
+    among = pool.cold.best(among, highest=True)
     return nearest(pool, among, point)
 
 

@@ -43,11 +43,10 @@ class Ring:
 
     def walk(self, point: int) -> Iterator[int]:
         """Yield indices clockwise from ``point``; an index comes as often as it has points."""
-        start = bisect_left(self._points, (point, 0))
-        for _, index in self._points[start:]:
-            yield index
-        for _, index in self._points[:start]:
-            yield index
+        points = self._points
+        start = bisect_left(points, (point, 0))
+        for at in range(start - len(points), start):
+            yield points[at][1]
 
 
 def weigh(point: int, index: int) -> int:

@@ -22,12 +22,17 @@ class Pace:
 
     def __init__(self) -> None:
         self.finished = 0  # since ``_since``
-        self._since = 0.0
+        self._since: float | None = None  # when the window began
         self._rate = 0.0  # in the window before
+
+    def begin(self, now: float) -> None:
+        """Begin to measure, if that has not begun."""
+        if self._since is None:
+            self._since = now
 
     def retry_after_s(self, ahead: int, now: float) -> float:
         """Return how long ``ahead`` requests take at the measured pace, between 0.1 and 60 s; 1 s unmeasured."""
-        elapsed = now - self._since
+        elapsed = now - self._since if self._since is not None else 0.0
         if elapsed >= self.WINDOW_S:
             self._rate = self.finished / elapsed
             self.finished = 0

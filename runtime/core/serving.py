@@ -74,7 +74,7 @@ class Serving:
             if len(demand.queue):
                 return
             self._state.waiting.pop(model, None)
-            self._demands.settle(model, now, out)
+            self._demands.settle(model, demand, now, out)
         if model.demand is None and not (model.holders or model.loading):
             self._state.models.pop(model.name, None)
 

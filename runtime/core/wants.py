@@ -114,9 +114,5 @@ class Wants:
     def waiting(self) -> int:
         return len(self._order)
 
-    @property
-    def next_cold(self) -> Want | None:
-        return self._order[0][1] if self._order and self._order[0][1].cold else None
-
     def __repr__(self) -> str:
         return f"<Wants {[want.key.model for _, want in self._order]}>"

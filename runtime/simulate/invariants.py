@@ -30,12 +30,13 @@ def require(holds: bool, rule: str, state: object = "") -> None:
 # --- replica side ---------------------------------------------------------------------------------------
 
 
-def check_residency(residency: Residency, now: float) -> None:
-    """Check capacity, books and work conservation of one replica."""
+def check_residency(residency: Residency, now: float, *, lowered: bool = False) -> None:
+    """Check capacity, books and work conservation of one replica. ``lowered``: its limits were, so it may be over."""
     state = residency.state
     running = state.leases.running
     for cache in state.caches:
         _check_cache(cache)
+        require(lowered or cache.cap < 0 or len(cache.entries) <= cache.cap, "the cap holds", cache)
     entries = [entry for cache in state.caches for entry in cache.entries.values()]
     leases = Counter(id(lease.entry) for one in running.values() for lease in one.leases())
     stuck = Counter(id(lease.entry) for one in running.values() for lease in one.leases() if lease.stuck)
@@ -51,7 +52,7 @@ def check_residency(residency: Residency, now: float) -> None:
     require(state.budget.used == sum(entry.size_bytes for entry in entries), "bytes add up", residency)
     pinned = sum(entry.size_bytes for entry in entries if entry.pinned)
     require(state.budget.pinned == pinned, "pinned bytes add up", residency)
-    _check_places(residency)
+    _check_places(residency, lowered)
     _check_wants(residency, now)
 
 
@@ -66,10 +67,10 @@ def _check_cache(cache: Cache) -> None:
     require(set(cache.idle) == idle, "the idle order holds exactly the evictable models", cache)
 
 
-def _check_places(residency: Residency) -> None:
+def _check_places(residency: Residency, lowered: bool) -> None:
     admission = residency.state.admission
     require(admission.in_flight == len(residency.state.leases.running), "places are counted", admission)
-    require(admission.promised >= 0, "promises are counted", admission)
+    require(admission.in_flight + admission.promised <= admission.places or lowered, "places are bounded", admission)
     if admission.owing:
         full = admission.in_flight + admission.promised >= admission.places
         require(full, "no place is free while one is owed", admission)
@@ -91,7 +92,7 @@ def _check_wants(residency: Residency, now: float) -> None:
                 want.fetched
                 and want.key.model not in cache.entries
                 and state.budget.limit is None
-                and cache.free > cache.count["unloading"] * 0
+                and cache.free > 0
                 and state.loading < state.limits.max_concurrent_loads
             )
             require(not startable, "no startable want is unstarted", (want.key, residency))
@@ -119,10 +120,7 @@ class ResidencyWatch:
             self._see(effect)
         if isinstance(event, ev.Offered):
             require(answers == 1, "an offered request is answered at once", event)
-        check_residency(self._residency, now)
-        if not self._lowered:
-            for cache in self._residency.state.caches:
-                require(cache.cap < 0 or len(cache.entries) <= cache.cap, "the cap holds", cache)
+        check_residency(self._residency, now, lowered=self._lowered)
 
     def _hear(self, event: ResidencyEvent) -> None:
         if isinstance(event, ev.Asked):
@@ -225,7 +223,7 @@ class SchedulerWatch:
     """Follows one router: every request ends exactly once, and is dispatched again only for a reason."""
 
     def __init__(self, scheduler: Scheduler) -> None:
-        self._scheduler = scheduler
+        self.scheduler = scheduler
         self._open: dict[int, str] = {}  # request → the replica it is at, "" in a queue
         self._deaths: Counter[int] = Counter()
         self.dispatches = 0
@@ -243,8 +241,8 @@ class SchedulerWatch:
         elif isinstance(event, (ev.ReplicaDown, ev.ReplicaUp)):
             self._lose(event.replica)
         for effect in effects:
-            self._see(effect)
-        check_scheduler(self._scheduler)
+            self.see(effect)
+        check_scheduler(self.scheduler)
 
     def _end(self, event: ev.RequestFinished | ev.RequestCancelled) -> None:
         if isinstance(event, ev.RequestFinished) or not self._open.get(event.request):
@@ -256,7 +254,8 @@ class SchedulerWatch:
                 self._open[request] = ""
                 self._deaths[request] += 1
 
-    def _see(self, effect: SchedulerEffect) -> None:
+    def see(self, effect: SchedulerEffect) -> None:
+        """Check one effect against what its request went through."""
         if isinstance(effect, ev.Dispatch):
             require(self._open.get(effect.request) == "", "a request runs once at a time", effect)
             require(self._deaths[effect.request] <= 1, "a request survives one death", effect)

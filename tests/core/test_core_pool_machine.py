@@ -133,7 +133,7 @@ class PoolMachine(RuleBasedStateMachine):
         """Let everything end: every request exactly once, and nothing remains of any."""
         if not hasattr(self, "pool"):
             return
-        self.pool.run(self.pool.now + 60.0)
+        self.pool.run(self.pool.now + 900.0)
         assert len(self.outcomes) == len(self.sent)
         for router in self.pool.routers:
             assert leftover(router.scheduler) == []

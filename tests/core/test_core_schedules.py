@@ -156,6 +156,10 @@ def test_an_admission_lease_that_user_code_does_not_ask_for_never_blocks_it() ->
     replica.do(ev.Ended("r"))
 
 
+def starter(pool: Pool, index: int) -> Callable[[], None]:
+    return lambda: void(pool.start(index))
+
+
 def test_a_model_that_kills_its_replica_does_not_kill_the_pool() -> None:
     pool = Pool(replicas=3, limits=ReplicaLimits(slots=(2,)), durations=Durations(load=lambda m: Timing(0.1)))
     outcomes: list[Outcome] = []
@@ -167,8 +171,7 @@ def test_a_model_that_kills_its_replica_does_not_kill_the_pool() -> None:
             if entry is not None and entry.state == "loading":
                 deaths[0] += 1
                 pool.kill(replica.id)
-                index = replica.index
-                pool.after(0.5, lambda: void(pool.start(index)))
+                pool.after(0.5, starter(pool, replica.index))
         if pool.now < 20.0:
             pool.after(0.01, hunt)
 
