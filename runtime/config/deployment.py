@@ -103,7 +103,7 @@ class Deployment(Section):
     """S3 settings of this deployment alone; each key goes before the same key of the file's own s3."""
     route_prefix: Route | None = "/"
     """The path it answers under, with all below it; the longest prefix wins. null: only handles reach it."""
-    num_replicas: Count = 1
+    num_replicas: Annotated[int, Field(ge=1, le=1024)] = 1
     """How many processes run it."""
     max_num_models_per_replica: Caps | None = None
     """How many models one replica holds at once; -1: unlimited; {method: n} with several loaders in one class.
@@ -118,8 +118,9 @@ class Deployment(Section):
     """The largest body that is held in memory where all of it is needed at once; more is answered 413."""
     max_concurrent_loads: Count = 4
     """How many models one replica loads at once."""
-    eviction: Literal["lru"] = "lru"
-    """Which idle model goes first: the least recently used."""
+    eviction: Literal["lru", "lfu", "gdsf"] = "lru"
+    """Which idle model goes first: the least recently used; lfu: the least often used, with ageing, for skewed and
+    steady traffic; gdsf: that, times its measured load time per byte, where load times or sizes differ by a lot."""
     load: Literal["early", "on_call"] = "early"
     """early: a model is loaded before user code runs. on_call: when user code asks for it."""
     preload: list[Text] = Field(default=[])

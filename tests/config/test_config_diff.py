@@ -8,6 +8,8 @@ import pytest
 
 from runtime.config.diff import WITHOUT_RESTART, Change, diff
 from runtime.config.models import Config, Deployment
+from runtime.config.options import OF_CODE
+from runtime.serve.options import DeploymentOptions
 
 
 def config(*deployments: dict[str, Any], **rest: Any) -> Config:
@@ -72,6 +74,60 @@ def test_deployments_come_and_go() -> None:
 )
 def test_one_deployment_changed(before: dict[str, Any], after: dict[str, Any], expected: str) -> None:
     assert plan(config(before), config(after)) == [f"~ M: {expected}"]
+
+
+def by_class(**keys: Any) -> Config:
+    return Config.model_validate({"deployments": [{"name": "M", "import_path": "app:entry", **keys}]})
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "code", "expected"),
+    [
+        ({}, {"num_replicas": 3}, {"num_replicas": 2}, "num_replicas 2 (by the code) → 3 [scale]"),
+        ({"num_replicas": 3}, {}, {"num_replicas": 2}, "num_replicas 3 → 2 (by the code) [scale]"),
+        ({"num_replicas": 3}, {}, {}, "num_replicas 3 → 1 (by default) [scale]"),
+        ({}, {"num_replicas": 2}, {"num_replicas": 2}, ""),
+        ({}, {"num_replicas": 1}, {}, ""),
+        ({}, {"num_replicas": 1}, {"num_replicas": 2}, "num_replicas 2 (by the code) → 1 [scale]"),
+        ({}, {"num_replicas": 1}, None, "num_replicas 1 (unless the code says otherwise) → 1 [scale]"),
+        (
+            {},
+            {"max_queued_requests": -1},
+            {"max_queued_requests": 9},
+            "max_queued_requests 9 (by the code) → -1 [none]",
+        ),
+        ({}, {"max_ongoing_requests": 5}, {}, "max_ongoing_requests 5 (by default) → 5 [restart]"),
+        ({"max_ongoing_requests": 5}, {}, {}, "max_ongoing_requests 5 → 5 (by default) [restart]"),
+        ({}, {}, {"max_ongoing_requests": 9}, ""),
+        ({}, {"user_config": {}}, {"user_config": {"t": 1}}, "user_config.t removed [reconfigure]"),
+        ({}, {"user_config": {"t": 1}}, {"user_config": [1]}, "user_config [1] (by the code) → {'t': 1} [reconfigure]"),
+        ({}, {"application": "default"}, {}, ""),
+    ],
+)
+def test_what_the_file_leaves_to_the_code(
+    before: dict[str, Any], after: dict[str, Any], code: dict[str, Any] | None, expected: str
+) -> None:
+    options = {} if code is None else {"M": code}
+    changes = diff(by_class(**before), by_class(**after), {}, {}, {}, options)
+    said = [f"{change} [{change.action}]" for change in changes]
+    assert said == ([f"~ M: {expected}"] if expected else [])
+
+
+def test_how_many_replicas_the_code_wants_is_not_known_before_it_has_run() -> None:
+    new = by_class(route_prefix=None)
+    assert plan(None, new)[1] == "+ M: 1 replica unless the code says otherwise, no route [start]"
+    gone = diff(new, config({"name": "N"}), {}, {}, {}, {"M": {"num_replicas": 2}})[-1]
+    assert str(gone) == "- M: 2 replicas, no route"
+
+
+def test_a_scale_by_hand_ends_at_what_the_code_says() -> None:
+    changes = diff(by_class(), by_class(), {}, {}, {"M": 4}, {"M": {"num_replicas": 2}})
+    assert [str(change) for change in changes] == ["~ M: num_replicas 4 (scaled by hand) → 2 (by the code)"]
+
+
+def test_the_keys_that_code_can_set_are_those_of_the_decorator() -> None:
+    assert set(OF_CODE) == set(DeploymentOptions.__dataclass_fields__) - {"name", "given"}
+    assert all(name in Deployment.model_fields for name in OF_CODE)
 
 
 def test_a_restart_and_a_scale_are_two_lines() -> None:

@@ -51,7 +51,7 @@ IN_DEPLOYMENT = {
     "digit first",
     "source: ''": "13: source must not be empty; remove the key for its default",
     "route_prefix: /a{b}": "19: route_prefix: '/a{b}' is not a plain path prefix; use '/name' or '/name/name'",
-    "eviction: lfu": "15: eviction must be 'lru', not the text 'lfu'; did you mean 'lru'?",
+    "eviction: lruu": "15: eviction must be 'lru', 'lfu' or 'gdsf', not the text 'lruu'; did you mean 'lru'?",
     "preload: '1'": "14: preload must be a list, not the text '1'",
     "preload: [../etc]": "15: the model id '../etc' contains '..'",
     "preload: [a b]": "15: the model id 'a b' does not match [A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*",

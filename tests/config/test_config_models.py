@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from runtime.config.models import S3, Config, Deployment, Http, ModelIdConfig
 from runtime.config.units import format_size, parse_duration, parse_size
+from runtime.core.eviction import POLICIES
 from tests.config.conftest import Load
 
 
@@ -137,3 +138,10 @@ def test_a_spec_tells_what_was_written_even_where_it_equals_the_default() -> Non
     back = Deployment.of_spec(json.loads(json.dumps(deployment.to_spec())))
     assert back == deployment
     assert back.model_fields_set == {"name", "import_path", "max_ongoing_requests"}
+
+
+def test_every_eviction_policy_of_the_brain_can_be_named() -> None:
+    for name in POLICIES:
+        assert Deployment.model_validate({"name": "M", "import_path": "app:entry", "eviction": name}).eviction == name
+    with pytest.raises(ValidationError):
+        Deployment.model_validate({"name": "M", "import_path": "app:entry", "eviction": "random"})
