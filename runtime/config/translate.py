@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -129,7 +130,7 @@ def _sentence(error: ErrorDetails, path: Path) -> tuple[str, str]:
         limit = next(iter(context.values()))
         return f"{name} must be {_LIMITS[kind]} {limit:g}{shown}", ""
     if kind == "literal_error":
-        meant = did_you_mean(str(error["input"]), context["expected"].replace("'", "").split(" or "))
+        meant = did_you_mean(str(error["input"]), re.findall(r"'([^']*)'", context["expected"]))
         return f"{name} must be {context['expected']}{shown}", meant
     if kind == "string_too_short":
         return f"{name} must not be empty", "" if is_secret(path) else "remove the key for its default"
