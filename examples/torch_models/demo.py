@@ -29,7 +29,7 @@ def mux(*args: str, env: dict[str, str], show: bool = True) -> str:
     print(f"\n\033[1m$ mux {line}\033[0m" if sys.stdout.isatty() else f"\n$ mux {line}", flush=True)
     done = subprocess.run([*MUX, *args], cwd=HERE, env=env, stdout=subprocess.PIPE, text=True, check=False)
     if show:
-        print(done.stdout, end="", flush=True)
+        print(done.stdout, end="" if done.stdout.endswith("\n") else "\n", flush=True)
     if done.returncode != 0:
         raise DemoFailed(f"`mux {line}` ended with exit code {done.returncode}")
     return done.stdout

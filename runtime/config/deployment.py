@@ -162,6 +162,6 @@ class Deployment(Section):
 
     @classmethod
     def of_spec(cls, spec: Mapping[str, Any]) -> Self:
-        """Return what ``to_spec`` was given; ``model_fields_set`` holds what was written. Raises ``ValidationError``."""
+        """Return what ``to_spec`` was given, with its ``model_fields_set``. Raises ``ValidationError``."""
         written = spec.get("written")
         return cls.model_validate({k: v for k, v in spec.items() if k in written} if written is not None else spec)
