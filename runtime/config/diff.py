@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from runtime.config.keys import is_secret
 from runtime.config.models import Config, Deployment
+from runtime.config.options import Options, left_to_code
 from runtime.config.redact import is_named_secret
 from runtime.config.units import format_duration, format_size
 
@@ -59,34 +60,42 @@ def diff(
     old_digests: Digests,
     new_digests: Digests,
     scaled: Mapping[str, int] | None = None,
+    options: Mapping[str, Options] | None = None,
 ) -> list[Change]:
     """Return what has to be done, in the order of the file, what ends last; empty if nothing changed.
 
     ``old`` is what runs (None: nothing), the digests are ``code_digests`` of both, ``scaled`` holds the replica
-    counts that were set by hand since: applying a file ends them. Secrets are never shown.
+    counts that were set by hand since: applying a file ends them. ``options`` is what the running code says, by
+    deployment: it holds for the keys that a file does not name. Secrets are never shown.
     """
+    said = options or {}
     before = {deployment.name: deployment for deployment in old.deployments} if old else {}
     changes = list(_router(old, new))
     for deployment in new.deployments:
         name = deployment.name
         if name not in before or old is None:
-            changes.append(Change("+", name, _summary(deployment), "start"))
+            changes.append(Change("+", name, _summary(deployment, None), "start"))
             continue
         causes = [
-            *_keys(before[name], deployment, (scaled or {}).get(name)),
+            *_keys(before[name], deployment, (scaled or {}).get(name), said.get(name)),
             *_cache(old, new, deployment),
             *_code(old_digests.get(name, {}), new_digests.get(name, {})),
         ]
         changes += _merged(name, causes)
     kept = {deployment.name for deployment in new.deployments}
-    changes += [Change("-", name, _summary(gone), "stop") for name, gone in before.items() if name not in kept]
+    gone = [name for name in before if name not in kept]
+    changes += [Change("-", name, _summary(before[name], said.get(name, {})), "stop") for name in gone]
     return changes
 
 
-def _summary(deployment: Deployment) -> str:
-    count = deployment.num_replicas
-    route = f"route {deployment.route_prefix}" if deployment.route_prefix else "no route"
-    return f"{count} replica{'s' if count != 1 else ''}, {route}"
+def _summary(deployment: Deployment, options: Options | None) -> str:
+    """Return ``2 replicas, route /``. ``options`` None: what the code says is not known yet."""
+    count, route = deployment.num_replicas, deployment.route_prefix
+    unless = ""
+    if "num_replicas" in left_to_code(deployment):
+        count = (options or {}).get("num_replicas", count)
+        unless = " unless the code says otherwise" if options is None else ""
+    return f"{count} replica{'s' if count != 1 else ''}{unless}, {f'route {route}' if route else 'no route'}"
 
 
 def _merged(name: str, causes: list[tuple[Action, str]]) -> Iterator[Change]:
@@ -117,21 +126,47 @@ def _router(old: Config | None, new: Config) -> Iterator[Change]:
         yield Change("~", "router", ", ".join(whys), "router")
 
 
-def _keys(old: Deployment, new: Deployment, by_hand: int | None) -> Iterator[tuple[Action, str]]:
-    running = by_hand if by_hand is not None else old.num_replicas
-    if running != new.num_replicas:
-        note = " (scaled by hand)" if by_hand is not None and by_hand != old.num_replicas else ""
-        yield "scale", f"num_replicas {running}{note} → {new.num_replicas}"
-    for key in Deployment.model_fields:
-        before, after = getattr(old, key), getattr(new, key)
-        if key == "num_replicas" or before == after:
-            continue
+def _keys(
+    old: Deployment, new: Deployment, by_hand: int | None, options: Options | None
+) -> Iterator[tuple[Action, str]]:
+    for key in ("num_replicas", *(key for key in Deployment.model_fields if key != "num_replicas")):
+        before, after = _Value.of(old, key, options), _Value.of(new, key, options)
+        if key == "num_replicas" and by_hand is not None:
+            note = " (scaled by hand)" if by_hand != before.value else ""
+            before = _Value(by_hand, note)
         action = WITHOUT_RESTART.get(key, "restart")
+        at_stake = before.left != after.left and (action == "restart" or options is None)
+        if before.value == after.value and not at_stake:
+            continue
         path = ("deployments", 0, key)
-        if key in ("user_config", "env", "s3"):
-            yield from ((action, why) for why in _inside(path, _plain(before), _plain(after)))
+        if key in ("user_config", "env", "s3") and before.is_mapping and after.is_mapping:
+            yield from ((action, why) for why in _inside(path, _plain(before.value), _plain(after.value)))
         else:
-            yield action, _changed(path, before, after)
+            yield action, _changed(path, before.value, after.value, before.note, after.note)
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    """What holds for one key. ``left``: the file does not name it, so that the code decides; ``note`` says so."""
+
+    value: Any
+    note: str = ""
+    left: bool = False
+
+    @classmethod
+    def of(cls, deployment: Deployment, key: str, options: Options | None) -> _Value:
+        value = getattr(deployment, key)
+        if key not in left_to_code(deployment):
+            return cls(value)
+        if options is None:
+            return cls(value, " (unless the code says otherwise)", left=True)
+        if key in options:
+            return cls(options[key], " (by the code)", left=True)
+        return cls(value, " (by default)", left=True)
+
+    @property
+    def is_mapping(self) -> bool:
+        return self.value is None or isinstance(self.value, Mapping) or hasattr(self.value, "model_dump")
 
 
 def _plain(value: Any) -> dict[str, Any]:
@@ -169,7 +204,7 @@ def _code(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[tuple[Acti
 _ABSENT: Any = type("Absent", (), {"__repr__": lambda self: "nothing"})()
 
 
-def _changed(path: tuple[str | int, ...], before: Any, after: Any) -> str:
+def _changed(path: tuple[str | int, ...], before: Any, after: Any, note_before: str = "", note_after: str = "") -> str:
     """Return ``port 8000 → 8001``; ``admin_token changed`` for what is secret or long."""
     start = 2 if path[0] == "deployments" else 1 if path[0] == "http" else 0
     name = ".".join(str(part) for part in path[start:])
@@ -179,8 +214,9 @@ def _changed(path: tuple[str | int, ...], before: Any, after: Any) -> str:
         verb = "removed"
     else:
         verb = "changed"
-    shown = f"{_shown(name, before)} → {_shown(name, after)}"
-    if verb == "changed" and not _hidden(path) and len(shown) <= _LONGEST:
+    was, becomes = _shown(name, before), _shown(name, after)
+    shown = f"{was}{note_before} → {becomes}{note_after}"
+    if verb == "changed" and not _hidden(path) and len(f"{was} → {becomes}") <= _LONGEST:
         return f"{name} {shown}"
     return f"{name} {verb}"
 

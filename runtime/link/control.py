@@ -12,7 +12,10 @@ import msgspec
 
 
 class RouteEntry(msgspec.Struct, tag="route", kw_only=True):
-    """One deployment as the router needs it. ``deployment`` is the resolved config of ``runtime.config.models``."""
+    """One deployment as the router needs it.
+
+    ``deployment`` is what holds, of the file or the code; the keys that only replicas use are left out.
+    """
 
     name: str
     application: str = "default"
@@ -120,6 +123,8 @@ class Query(msgspec.Struct, tag="query", kw_only=True):
 
 
 class Ready(msgspec.Struct, tag="ready", kw_only=True):
+    """``detail["options"]``, of a replica: what its code says of the keys that the file may leave to it."""
+
     detail: dict[str, Any] = {}
 
 

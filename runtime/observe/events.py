@@ -28,7 +28,9 @@ CHILD_READY: Final = _event("child.ready", "A child's handshake arrived.")
 CHILD_EXITED: Final = _event("child.exited", "A child ended; the line gives its exit status or signal.")
 CHILD_RESTARTING: Final = _event("child.restarting", "A child that died will be started again after a delay.")
 CHILD_FAILED: Final = _event("child.failed", "A child could not start and is not restarted.")
-CHILD_SUSPECT: Final = _event("child.suspect", "A child did not answer a ping; it gets no new work.")
+CHILD_SUSPECT: Final = _event(
+    "child.suspect", "A child does not answer, or is not well; if it stays so it is replaced."
+)
 
 # --- deployments ----------------------------------------------------------------------------------------
 DEPLOY_APPLIED: Final = _event("deploy.applied", "A configuration was applied.")

@@ -9,26 +9,6 @@ from typing import Final
 OUTPUT_NAME: Final = "output.log"
 _LIMIT_BYTES: Final = 16 * 2**20
 _KEEP_BYTES: Final = 256 * 2**10
-_BLOCK: Final = 64 * 2**10
-
-
-def read_output_tail(log_dir: Path, n: int) -> str:
-    """Return the last ``n`` lines of a process's ``output.log``: the user's traceback where it could not start.
-
-    Empty if there is none. Bytes that are not UTF-8 are replaced; control characters stay as they are.
-    """
-    try:
-        with (log_dir / OUTPUT_NAME).open("rb") as file:
-            position = file.seek(0, os.SEEK_END)
-            data = b""
-            while position > 0 and data.rstrip(b"\n").count(b"\n") < n:
-                step = min(_BLOCK, position)
-                position -= step
-                file.seek(position)
-                data = file.read(step) + data
-    except OSError:
-        return ""
-    return "\n".join(data.decode("utf-8", "replace").splitlines()[-n:]) if n > 0 else ""
 
 
 def trim_output(log_dir: Path, limit_bytes: int = _LIMIT_BYTES) -> bool:

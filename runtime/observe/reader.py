@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from runtime.observe.filter import LogFilter
-from runtime.observe.output import read_output_tail
 from runtime.observe.record import LogRecord, decode
 from runtime.observe.segments import segments
 
-__all__ = ["LogFilter", "LogStream", "Position", "read_logs", "read_output_tail", "streams"]
+__all__ = ["LogFilter", "LogStream", "Position", "read_logs", "streams"]
 
 STREAMS: Final = ("events", "requests")
 _BLOCK: Final = 64 * 2**10

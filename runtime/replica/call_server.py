@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from runtime.errors import MuxError, ProtocolError
-from runtime.link.frames import END, RESULT, CallHead, ResultHead, encode_head
+from runtime.link.frames import END, REFUSED, RESULT, CallHead, MemoryHead, Refused, ResultHead, encode_head
+from runtime.link.memory import UNREACHABLE, borrow
 from runtime.link.stream import Stream, StreamEnded, StreamStopped
 from runtime.replica.work import Work
 from runtime.serve.codec import Encoded, Incoming, encode
@@ -28,7 +29,7 @@ class CallWork(Work):
         super().__init__(host, stream, context, head.time_left_ms)
         self.call = head
         self.method = head.method.upper() if head.method == "__call__" else head.method
-        self._arguments = Incoming(head.payload, head.payload_bytes, head.buffers)
+        self._arguments = Incoming(head.payload, head.payload_bytes, head.buffers, elsewhere=head.memory is not None)
         self._arrived = host.loop.create_future() if not self._arguments.complete else None
         self._gone = False
 
@@ -54,13 +55,26 @@ class CallWork(Work):
     async def run(self) -> None:
         if self._arrived is not None:
             await self._arrived
+        if self.call.memory is not None and not self._borrow(self.call.memory):
+            return
         args, kwargs = self._arguments.value()
         value = await self.host.servable.call(self, self.call.method, args, kwargs)
+        del args, kwargs  # they may lie on the caller's memory, which it can use again when they are gone
         if self.call.streaming:
             await self._stream(value)
         else:
             await self._send("value", encode(_single(value, self.call.method)), last=True)
         self.status = 200
+
+    def _borrow(self, memory: MemoryHead) -> bool:
+        """Lay the arguments on the caller's memory; where that cannot be reached, have them sent as body."""
+        try:
+            self._arguments.take(borrow(memory, self._arguments.lengths))
+        except OSError:
+            self.status = 503
+            self.send(REFUSED, encode_head(Refused(UNREACHABLE)))
+            return False
+        return True
 
     async def _stream(self, value: Any) -> None:
         if isinstance(value, Iterator):
@@ -86,7 +100,7 @@ class CallWork(Work):
         a slow reader would have all of them in its memory.
         """
         inline = value.inline if last else b""
-        parts = list(value.body()) if last else [memoryview(value.payload), *value.buffers]
+        parts = value.body() if last else [memoryview(value.payload), *value.buffers]
         head = ResultHead(kind, len(value.payload), value.lengths, inline)
         self.send(RESULT, encode_head(head), END if last and not parts else 0)
         for number, part in enumerate(parts, 1):

@@ -24,6 +24,20 @@ class LinkCalls:
     def loop(self) -> asyncio.AbstractEventLoop:
         return self._loop
 
+    def start(
+        self,
+        deployment: str,
+        method: str,
+        model: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        request: RequestContext | None,
+        timeout_s: float | None,
+    ) -> asyncio.Future[object]:
+        link = self._link(deployment)
+        return calls.start(link, deployment, method, model, args, kwargs, request=request, timeout_s=timeout_s)
+
     async def call(
         self,
         deployment: str,
@@ -36,7 +50,7 @@ class LinkCalls:
         timeout_s: float | None,
     ) -> object:
         link = self._link(deployment)
-        return await calls.call(link, deployment, method, model, args, kwargs, request=request, timeout_s=timeout_s)
+        return await calls.start(link, deployment, method, model, args, kwargs, request=request, timeout_s=timeout_s)
 
     async def stream(
         self,

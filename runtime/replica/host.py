@@ -14,7 +14,9 @@ from contextvars import Context
 from typing import Any, Final, Protocol
 
 from runtime.core import events as brain
+from runtime.core.decisions import Decision
 from runtime.core.events import Key, ModelStatus, ReplicaLimits, ResidencyEffect, ResidencyEvent, Summary
+from runtime.core.replica_state import ReplicaState
 from runtime.link.connection import Link
 from runtime.link.frames import CALL, END, CallHead, Command, Reply, RequestHead, State, decode_head
 from runtime.link.handlers import StreamHandler
@@ -37,6 +39,8 @@ DEADLINE_SWEEP_S: Final = 0.05
 class Brain(Protocol):
     """``runtime.core.residency.Residency``."""
 
+    state: ReplicaState  # for those who ask; only ``handle`` changes it
+
     def handle(self, event: ResidencyEvent, now: float) -> list[ResidencyEffect]: ...
 
     def deadline(self) -> float | None: ...
@@ -44,6 +48,8 @@ class Brain(Protocol):
     def snapshot(self, now: float) -> tuple[tuple[ModelStatus, ...], Summary]: ...
 
     def models(self) -> list[tuple[Key, ModelStatus, int, bool]]: ...
+
+    def decisions(self) -> list[Decision]: ...
 
 
 class Host:
@@ -80,7 +86,7 @@ class Host:
         self.max_buffered_body_bytes = max_buffered_body_bytes
         self.models: Models  # set by ``attach``: it reports to ``apply``
         self.publisher = Publisher()
-        self.journal = Journal(name, time.time)
+        self.journal = Journal(name, time.time, lambda: residency.decisions(), clock)
         self.asking = Asking(self)
         self.works: dict[Any, Work] = {}  # offered or running, by the brain's name of the request
         self.links: dict[int, Link] = {}

@@ -174,7 +174,10 @@ class Models:
             return
         took = "from the cache" if file.from_cache else f"in {(self._clock() - started) * 1000:.0f} ms"
         message = f"Fetched model {key.model!r} {took}."
-        self.log.write(key, message, events.MODEL_FETCHED, size_bytes=file.size_bytes, warning=file.warning)
+        level = "INFO"
+        if file.warning:
+            message, level = f"{message} {file.warning}", "WARNING"
+        self.log.write(key, message, events.MODEL_FETCHED, level, size_bytes=file.size_bytes, warning=file.warning)
         self._report(Fetched(key, file.size_bytes))
 
     async def _load(self, key: Key) -> None:
@@ -239,12 +242,16 @@ class Models:
             self._errors.popitem(last=False)
 
     def _failed(self, key: Key, exc: BaseException, failure: Failure, what: str, event: str) -> None:
-        """Log a failure with the user's traceback, then let go of its frames: they hold the half-loaded model."""
+        """Log a failure with the user's traceback, then let go of its frames: they hold the half-loaded model.
+
+        That there is no such model is the mistake of who asked, and one line: anyone can make ids up by the thousand.
+        """
         traceback = user_traceback(exc).rstrip()
         self._remember(key, _Raised(exc, traceback, failure.code))
-        detail = exc.message if isinstance(exc, MuxError) else "\n" + traceback
+        unknown = failure.code == ModelNotFound.code
+        detail = f" {failure.message}" if unknown or isinstance(exc, MuxError) else f"\n{traceback}"
         file, line = user_place(exc)
-        self.log.write(key, f"{what}: {detail}", event, "ERROR", file=file, line=line)
+        self.log.write(key, f"{what}:{detail}", event, "WARNING" if unknown else "ERROR", file=file, line=line)
         self._forget_asker(key)
         exc.__traceback__ = None
         for linked in (exc.__cause__, exc.__context__):

@@ -195,9 +195,11 @@ class ReplicaProcess:
             await self._apply_config(message.deployment)
             answer = Answer(id=message.id)
         except Exception as exc:
-            text = f"reconfigure failed:\n{user_traceback(exc)}"
+            story = user_traceback(exc)
+            text = f"reconfigure failed:\n{story}"
             self._writer.event(text.rstrip(), level="ERROR", event=events.PROCESS_FAILED)
-            answer = Answer(id=message.id, ok=False, message=_sentence(exc), data=_payload(exc))
+            data = {**_payload(exc), "traceback": story}
+            answer = Answer(id=message.id, ok=False, message=_sentence(exc), data=data)
         self._channel.send(answer)
 
     async def _apply_config(self, deployment: dict[str, Any]) -> None:
@@ -206,8 +208,9 @@ class ReplicaProcess:
         if host is None:
             raise MuxError("the replica is still starting")
         config = Deployment.of_spec(deployment)
-        if config.user_config != self._config.user_config:
-            await host.servable.reconfigure(user_config_of(config, host.servable))
+        fresh = user_config_of(config, host.servable)
+        if fresh != user_config_of(self._config, host.servable):
+            await host.servable.reconfigure(fresh)
         reconfigure_host(host, config)
         self._config = config
 

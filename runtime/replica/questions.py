@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from runtime.core.events import Key, PinChanged, Preload, UnloadAsked
+from runtime.core.slots import Entry
 from runtime.errors import BadRequest, NoSuchThing
 from runtime.observe import events
 from runtime.replica.host import Host
@@ -58,20 +59,23 @@ class Questions:
         return {"models": [info for info in self._infos() if wanted is None or info["model"] in wanted]}
 
     def _infos(self) -> list[dict[str, Any]]:
-        host = self._host
-        return [
-            {
+        host, now = self._host, self._host.now()
+        infos = []
+        for key, status, leases, pinned in host.residency.models():
+            entry = host.residency.state.entry(key)
+            infos.append({
                 "model": key.model,
                 "deployment": host.deployment,
                 "replica": host.name,
                 "state": status.state,
                 "pinned": pinned,
                 "leases": leases,
+                "uses": entry.past.uses if entry else 0,
                 "load_s": round(status.load_s, 6),
                 "size_bytes": status.size_bytes,
-            }
-            for key, status, leases, pinned in host.residency.models()
-        ]
+                "idle_s": _idle_s(entry, now) if entry else None,
+            })  # fmt: skip
+        return infos
 
     async def _explain(self, args: dict[str, Any]) -> dict[str, Any]:
         records = self._host.journal.records(
@@ -156,6 +160,16 @@ class Questions:
                 f"{self._host.deployment} has {caches} multiplexed loaders: mux cannot tell which one loads the model"
             )
         return 0
+
+
+def _idle_s(entry: Entry, now: float) -> float | None:
+    """Return for how long a resident model has not been used; None for one in use or on its way in or out.
+
+    A pinned model is never in the order of eviction, so that its last use is known by its beginning.
+    """
+    if entry.state != "resident" or entry.leases:
+        return None
+    return round(max(0.0, now - max(entry.loaded_at, entry.last_start, entry.idle_since)), 3)
 
 
 def _named(args: dict[str, Any]) -> list[str]:

@@ -90,7 +90,8 @@ class Watchdog:
 def _stack(frame: FrameType | None) -> str:
     """Return the stack from the first frame of user code on."""
     frames = traceback.extract_stack(frame)
-    first = next((i for i, one in enumerate(frames) if not _is_shell(one.filename)), 0)
+    outside = [i for i, one in enumerate(frames) if not _is_shell(one.filename)]
+    first = next((i for i in outside if not is_library(frames[i].filename)), outside[0] if outside else 0)
     return "".join(traceback.format_list(frames[first:])).rstrip()
 
 

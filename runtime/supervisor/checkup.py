@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from runtime.link.control import Ping, Pong
 from runtime.supervisor.health import Health, HealthLimits
@@ -18,12 +18,11 @@ def limits_of(worker: Worker) -> HealthLimits:
     """Return how often a child is pinged; a replica may be silent for as long as one of its loads may take."""
     if worker.role == "router":
         return ROUTER_LIMITS
-    config: dict[str, Any] = worker.spec.deployment
-    timeout_s = float(config["health_check_timeout_s"])
+    timeout_s = float(worker.setting("health_check_timeout_s"))
     return HealthLimits(
-        period_s=float(config["health_check_period_s"]),
+        period_s=float(worker.setting("health_check_period_s")),
         timeout_s=timeout_s,
-        patience_s=max(3 * timeout_s, float(config["load_timeout_s"])),
+        patience_s=max(3 * timeout_s, float(worker.setting("load_timeout_s"))),
     )
 
 
@@ -39,7 +38,7 @@ class Checkup:
         self._on_suspect = on_suspect
         self._on_verdict = on_verdict
         self._clock = clock
-        self._health: dict[str, tuple[Health, asyncio.Event]] = {}  # the event: it has answered
+        self._health: dict[str, tuple[Health, asyncio.Event]] = {}  # the event: look now
 
     async def run(self, worker: Worker) -> None:
         """Ping one child until it ends, drains or must end."""
@@ -57,6 +56,13 @@ class Checkup:
             del self._health[worker.id]
         if health.verdict and worker.phase == "ready":
             self._on_verdict(worker, health.verdict)
+
+    def look_again(self, worker: Worker) -> None:
+        """Let a changed config hold for the pings from now on."""
+        if worker.id in self._health:
+            health, answered = self._health[worker.id]
+            health.limits = limits_of(worker)
+            answered.set()
 
     async def _pause(self, health: Health, answered: asyncio.Event) -> None:
         answered.clear()

@@ -25,7 +25,7 @@ from runtime.supervisor.api import (
     ScaleRequest,
     WaitRequest,
 )
-from runtime.supervisor.failures import to_event, to_payload
+from runtime.supervisor.failures import fault_of, to_event, to_payload
 from runtime.supervisor.models import Models
 from runtime.supervisor.operations import Operations
 
@@ -102,7 +102,7 @@ async def guarded(events: AsyncIterator[Event], on_bug: Callable[[str, BaseExcep
         yield to_event(exc)
     except Exception as exc:
         on_bug("a command", exc)
-        yield to_event(MuxError(f"The supervisor has a fault: {exc!r}.", hint="Its log has the traceback."))
+        yield to_event(fault_of(exc))
 
 
 class EventStream(Response):

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from runtime.config.diff import WITHOUT_RESTART, Change, diff
 from runtime.config.models import Config, Deployment
+from runtime.config.options import Options, left_to_code, with_code
 from runtime.core.rollout import Slot
 from runtime.engines.local import write_private
 from runtime.errors import ConfigError
@@ -34,7 +35,11 @@ class DesiredRecord(msgspec.Struct, kw_only=True):
 
 @dataclass(frozen=True)
 class Desired:
-    """One generation. ``scaled``: replica counts set by hand; ``restarts``: how often each was restarted."""
+    """One generation. ``scaled``: replica counts set by hand; ``restarts``: how often each was restarted.
+
+    ``options``: by deployment, what its code says of the keys that a file may leave to it. It is known once a replica
+    has run the code; until then what the code before said is taken to hold on.
+    """
 
     generation: int
     config: Config
@@ -42,6 +47,7 @@ class Desired:
     digests: Mapping[str, Mapping[str, str]]
     scaled: Mapping[str, int] = field(default_factory=dict)
     restarts: Mapping[str, int] = field(default_factory=dict)
+    options: Mapping[str, Options] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, request: ApplyRequest, previous: Desired | None, generation: int) -> Desired:
@@ -52,6 +58,7 @@ class Desired:
             env=request.env,
             digests=request.digests,
             restarts=previous.restarts if previous else {},
+            options=previous.options if previous else {},
         )
 
     @classmethod
@@ -79,7 +86,7 @@ class Desired:
         """Return what has to be done to get here from ``current``."""
         if current is None:
             return diff(None, self.config, {}, self.digests)
-        return diff(current.config, self.config, current.digests, self.digests, current.scaled)
+        return diff(current.config, self.config, current.digests, self.digests, current.scaled, current.options)
 
     def scale(self, replicas: Mapping[str, int], generation: int) -> Desired:
         """Return this with other replica counts; one that equals the config's is no longer by hand."""
@@ -94,12 +101,24 @@ class Desired:
             counts[name] = counts.get(name, 0) + 1
         return replace(self, restarts=counts, generation=generation)
 
+    def heed(self, name: str, options: Options) -> Desired:
+        """Return this with what the code of a deployment says now; itself where that is known."""
+        if self.options.get(name) == options:
+            return self
+        return replace(self, options={**self.options, name: options})
+
     @cached_property
     def by_name(self) -> dict[str, Deployment]:
+        """The deployments as they were written: what a replica is given, which knows its code."""
         return {deployment.name: deployment for deployment in self.config.deployments}
 
+    @cached_property
+    def _in_force(self) -> dict[str, Deployment]:
+        return {name: with_code(one, self.options.get(name, {})) for name, one in self.by_name.items()}
+
     def deployment(self, name: str) -> Deployment:
-        return self.by_name[name]
+        """Return what holds for a deployment: the file, and the code where the file leaves it the choice."""
+        return self._in_force[name]
 
     def count(self, name: str) -> int:
         """Return how many replicas of ``name`` shall run."""
@@ -117,6 +136,7 @@ class Desired:
         return {
             name: _digest(
                 deployment.model_dump(mode="json", exclude=set(WITHOUT_RESTART)),
+                sorted(left_to_code(deployment) - WITHOUT_RESTART.keys()),
                 cache if deployment.s3 else None,
                 dict(self.digests.get(name, {})),
                 self.restarts.get(name, 0),

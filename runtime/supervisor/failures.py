@@ -9,6 +9,11 @@ from runtime.errors import MuxError, StartError
 from runtime.supervisor.api import Event
 
 
+def fault_of(error: BaseException) -> MuxError:
+    """Return the error to show for a bug of the supervisor."""
+    return MuxError(f"The supervisor has a fault: {error!r}.", hint="Its log has the traceback: mux logs supervisor.")
+
+
 def to_event(error: MuxError) -> Event:
     """Return the last event of a command that failed."""
     return Event(

@@ -25,9 +25,9 @@ class Health:
     """The pings of one child and what its answers mean."""
 
     def __init__(self, limits: HealthLimits, now: float) -> None:
-        self._limits = limits
+        self.limits = limits
         self._asked_at: float | None = None  # since when a ping is unanswered
-        self._next_at = now + limits.period_s
+        self._idle_since = now
         self._seq = 0
         self._failures = 0
         self.suspect = False
@@ -36,20 +36,20 @@ class Health:
     def deadline(self) -> float:
         """Return when ``tick`` has something to do next."""
         if self._asked_at is None:
-            return self._next_at
-        return self._asked_at + (self._limits.patience_s if self.suspect else self._limits.timeout_s)
+            return self._idle_since + self.limits.period_s
+        return self._asked_at + (self.limits.patience_s if self.suspect else self.limits.timeout_s)
 
     def tick(self, now: float) -> int | None:
         """Return the number of a ping to send now; sets ``suspect`` and ``verdict``."""
         if self._asked_at is None:
-            if now < self._next_at:
+            if now < self._idle_since + self.limits.period_s:
                 return None
             self._asked_at = now
             self._seq += 1
             return self._seq
         silent_s = now - self._asked_at
-        self.suspect = silent_s >= self._limits.timeout_s
-        if silent_s >= self._limits.patience_s:
+        self.suspect = silent_s >= self.limits.timeout_s
+        if silent_s >= self.limits.patience_s:
             self.verdict = f"did not answer for {silent_s:.0f} s"
         return None
 
@@ -58,7 +58,7 @@ class Health:
         if seq != self._seq or self._asked_at is None:
             return
         self._asked_at = None
-        self._next_at = now + self._limits.period_s
+        self._idle_since = now
         self.suspect = False
         self._failures = 0 if healthy else self._failures + 1
         if self._failures >= FAILURES_TO_END:

@@ -13,6 +13,7 @@ from runtime.supervisor.tasks import TaskSet
 from runtime.supervisor.worker import Worker
 
 PIN_MARGIN_S: Final = 10.0
+TOLD: Final = ("user_config", "health_check_timeout_s", "graceful_shutdown_timeout_s")  # what replicas use
 
 
 class LiveSettings:
@@ -49,19 +50,27 @@ class LiveSettings:
         except MuxError as exc:
             self._chronicle.note(f"What was pinned by hand is not pinned in {worker.name}: {exc.message}")
 
-    def hand_over(self, desired: Desired, worker: Worker) -> None:
-        """Give a ready replica of the desired revision its deployment's latest config, if it has another."""
+    def hand_over(self, desired: Desired, worker: Worker) -> bool:
+        """Give a ready replica of the desired revision its latest config; return whether it had another."""
         config = desired.by_name.get(worker.slot.deployment)
         if config is None or worker.slot.revision != desired.revisions[config.name]:
-            return
-        fresh = config.to_spec()
-        if fresh["user_config"] != worker.spec.deployment["user_config"]:
+            return False
+        old, fresh = worker.spec.deployment, config.to_spec()
+        if fresh == old:
+            return False
+        worker.spec.deployment = fresh
+        if _told(fresh) != _told(old):
             worker.config_accepted, worker.refusal = False, ""
             self._tasks.start(self._reconfigure(worker, fresh), f"reconfigure {worker.name}")
-        worker.spec.deployment = fresh
+        return True
 
     async def _reconfigure(self, worker: Worker, config: dict[str, Any]) -> None:
-        refusal = await reconfigured(worker, config)
-        if config["user_config"] == worker.spec.deployment["user_config"]:  # else a later one is on its way
-            worker.config_accepted, worker.refusal = not refusal, refusal
+        refusal, traceback = await reconfigured(worker, config)
+        if _told(config) == _told(worker.spec.deployment):  # else a later one is on its way
+            worker.config_accepted, worker.refusal, worker.traceback = not refusal, refusal, traceback
             self._on_change()
+
+
+def _told(config: dict[str, Any]) -> list[tuple[object, bool]]:
+    """Return what a running replica has to hear of its config: values, and which of them are written."""
+    return [(config[key], key in config["written"]) for key in TOLD]

@@ -22,12 +22,14 @@ from runtime.supervisor.api import (
     WaitRequest,
 )
 from runtime.supervisor.desired import Desired
+from runtime.supervisor.failures import fault_of
 from runtime.supervisor.journal import Follower, Journal
 from runtime.supervisor.pool import Pool
 from runtime.supervisor.ports import Address, PublicSockets
 from runtime.supervisor.rollouts import Rollout, Rollouts
 
 TURN_TIMEOUT_S: Final = 30.0  # for the command before this one to finish
+BROKEN_STOP_S: Final = 30.0  # after a fault of the supervisor, when a drain may never end
 MAX_REPLICAS: Final = 1024
 
 
@@ -224,6 +226,10 @@ class Operations:
         else:
             self._empty.clear()
 
+    def faulted(self, error: BaseException) -> None:
+        """End what is under way: a part of the supervisor has failed, and nobody may wait for it for ever."""
+        self.rollouts.break_off(fault_of(error))
+
     def _held(self, target: Desired) -> None:
         http = target.config.http
         self._sockets.keep_only(Address.of(http), http.routers)
@@ -241,4 +247,4 @@ class Operations:
             self._sockets.keep_only(Address.of(previous.config.http), previous.config.http.routers)
         self.journal.log.event(error.message, level="ERROR", event=events.DEPLOY_FAILED)
         if previous is None:
-            self.stop()
+            self.stop(BROKEN_STOP_S if rollout.broken else None)

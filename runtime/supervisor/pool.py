@@ -25,19 +25,20 @@ from runtime.supervisor.live import LiveSettings
 from runtime.supervisor.ports import Address, PublicSockets
 from runtime.supervisor.questions import residents_of
 from runtime.supervisor.restarts import Restarts
+from runtime.supervisor.retirement import Retirement
 from runtime.supervisor.specs import Specs, new_incarnation
 from runtime.supervisor.tables import Tables
 from runtime.supervisor.tasks import TaskSet
 from runtime.supervisor.worker import Worker
 
-WITHDRAW_TIMEOUT_S: Final = 2.0  # for the routers to stop sending to a replica before it drains
 FAULT_GRACE_S: Final = 5.0  # between the SIGTERM and the SIGKILL of a child that must end
 
 
 class Pool:
     """All children of one project. ``desired`` None: nothing shall run, and routers go first.
 
-    ``on_change`` is called after every change, ``on_children`` when a process was spawned or has ended.
+    ``on_change`` is called after every change, ``on_children`` when a process was spawned or has ended, ``on_fault``
+    when something in here failed that should not have.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Pool:
         *,
         on_change: Callable[[], None],
         on_children: Callable[[], None],
+        on_fault: Callable[[BaseException], None],
         policy: Callable[[], RestartPolicy] = RestartPolicy,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -61,25 +63,33 @@ class Pool:
         self._chronicle = chronicle
         self._on_change = on_change
         self._on_children = on_children
+        self._on_fault = on_fault
         self._clock = clock
         self._restarts = Restarts(policy, clock)
-        self._tasks = TaskSet(chronicle.task_failed)
+        self._tasks = TaskSet(self._broke)
         self.live = LiveSettings(self._tasks, chronicle, self.wake)
         self._checkup = Checkup(chronicle.suspected, self._end_unhealthy, clock)
-        self._applied = asyncio.Event()  # set when a router has applied a table, or has ended
+        self._retirement = Retirement(self.routers, self._publish, chronicle.note)
         self._waking = False
-        self._router_drain_s = 0.0
 
     # --- what is desired
 
     def aim(self, desired: Desired | None) -> None:
         """Set what shall run from now on."""
         self.desired = desired
-        self._restarts.aim(desired.slots if desired else [])
+        self._restarts.aim(desired.slots if desired else [], [one.slot for one in self.workers])
         if desired:
-            limits = (one.graceful_shutdown_timeout_s for one in desired.config.deployments)
-            self._router_drain_s = max(limits)
+            limits = (desired.deployment(name).graceful_shutdown_timeout_s for name in desired.by_name)
+            self._retirement.router_drain_s = max(limits)
         self.wake()
+
+    def _heed(self, worker: Worker) -> None:
+        """Take over what the code of a desired replica says of the keys that are left to it."""
+        name = worker.slot.deployment
+        if self.desired is not None and self.desired.revisions.get(name) == worker.slot.revision:
+            known = self.desired.heed(name, worker.options)
+            if known is not self.desired:
+                self.aim(known)
 
     def retry_failed(self) -> None:
         """Forget the children that could not start, so that their slots are tried again."""
@@ -137,6 +147,17 @@ class Pool:
 
     def _reconcile(self) -> None:
         self._waking = False
+        try:
+            self._approach()
+        except Exception as exc:
+            self._broke("reconcile", exc)
+
+    def _broke(self, name: str, error: BaseException) -> None:
+        """Log a fault of the supervisor itself, and have what waits for it end."""
+        self._chronicle.task_failed(name, error)
+        self._on_fault(error)
+
+    def _approach(self) -> None:
         self._promote()
         for step in self._steps():
             if isinstance(step, rollout.Start):
@@ -144,8 +165,8 @@ class Pool:
             else:
                 self._drain(step.instance)
         for replica in self.replicas():
-            if self.desired is not None and replica.phase == "ready":
-                self.live.hand_over(self.desired, replica)
+            if self.desired is not None and replica.phase == "ready" and self.live.hand_over(self.desired, replica):
+                self._checkup.look_again(replica)
         self._publish()
         self._on_change()
 
@@ -161,11 +182,13 @@ class Pool:
             mine = [slot for slot in slots if slot.deployment == name]
             yield from rollout.plan(mine, [i for i in instances if i.deployment == name], surges.get(name, 1))
 
-    def _publish(self) -> None:
+    def _publish(self) -> int:
+        """Have the routers know what has changed; return the number of the table that tells."""
         if self.tables.update(self.desired, self.replicas()):
             for worker in self.workers:
                 if worker.role == "router":
                     worker.send(self.tables.current)
+        return self.tables.generation
 
     def _promote(self) -> None:
         """A router is ready once it has applied a table, a replica once every router knows it."""
@@ -215,25 +238,7 @@ class Pool:
             return
         worker.phase = "draining"
         self._chronicle.draining(worker)
-        self._tasks.start(self._retire(worker), f"retire {worker.name}")
-
-    async def _retire(self, worker: Worker) -> None:
-        if worker.role == "router":
-            await worker.stop(self._router_drain_s)
-            return
-        self._publish()  # as draining
-        await self._known_to_routers(self.tables.generation)
-        await worker.stop(float(worker.spec.deployment["graceful_shutdown_timeout_s"]))
-
-    async def _known_to_routers(self, table: int) -> None:
-        """Wait until every router has applied a table; one that takes too long is not waited for."""
-        try:
-            async with asyncio.timeout(WITHDRAW_TIMEOUT_S):
-                while any(router.table < table for router in self.routers()):
-                    self._applied.clear()
-                    await self._applied.wait()
-        except TimeoutError:
-            self._chronicle.note(f"the routers did not apply table {table} within {WITHDRAW_TIMEOUT_S:g} s")
+        self._tasks.start(self._retirement.run(worker), f"retire {worker.name}")
 
     # --- what workers report (WorkerListener)
 
@@ -245,8 +250,11 @@ class Pool:
 
     def handshaken(self, worker: Worker) -> None:
         worker.ready_at = self._clock()
+        worker.message = ""  # what it was doing is done
         if worker.phase == "starting":
             worker.phase = "connecting"
+        if worker.role == "replica":
+            self._heed(worker)
         self.wake()
 
     def progressed(self, worker: Worker, progress: Progress) -> None:
@@ -254,7 +262,7 @@ class Pool:
 
     def applied(self, worker: Worker, generation: int) -> None:
         worker.table = max(worker.table, generation)
-        self._applied.set()
+        self._retirement.look_again()
         self.wake()
 
     def ponged(self, worker: Worker, pong: Pong) -> None:
@@ -272,7 +280,7 @@ class Pool:
             asyncio.get_running_loop().call_later(FAULT_GRACE_S, worker.process.kill)
 
     def ended(self, worker: Worker) -> None:
-        self._applied.set()
+        self._retirement.look_again()
         self._on_children()
         if worker.phase in ("draining", "stopped") or not self._restarts.wants(worker.slot):
             worker.phase = "stopped"

@@ -66,15 +66,18 @@ async def residents_of(worker: Worker) -> list[str]:
     return [model for _, one in answers if one.ok for model in _read(one, ReplicaFigures).models]
 
 
-async def reconfigured(worker: Worker, config: dict[str, Any]) -> str:
-    """Give a replica its new config; return what it said if it refused, else nothing."""
+async def reconfigured(worker: Worker, config: dict[str, Any]) -> tuple[str, str]:
+    """Give a replica its new config; return what it said if it refused and the user's traceback, else nothing."""
     try:
         answer = await worker.reconfigure(config, RECONFIGURE_TIMEOUT_S)
     except TimeoutError:
-        return f"did not take its new user_config within {RECONFIGURE_TIMEOUT_S:g} s"
+        return f"did not take its new config within {RECONFIGURE_TIMEOUT_S:g} s", ""
     except LinkLost:  # its successor starts with the new config
-        return ""
-    return "" if answer.ok else f"refused its new user_config: {answer.message}"
+        return "", ""
+    if answer.ok:
+        return "", ""
+    traceback = answer.data.get("traceback", "") if isinstance(answer.data, dict) else ""
+    return f"refused its new user_config: {answer.message}", str(traceback)
 
 
 async def status_of(

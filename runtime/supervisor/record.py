@@ -20,5 +20,5 @@ def read_record(project: Project) -> SupervisorRecord | None:
     """Return the record; None if there is none. That it exists does not mean that the supervisor lives."""
     try:
         return msgspec.json.decode(project.supervisor_file.read_bytes(), type=SupervisorRecord)
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
         return None

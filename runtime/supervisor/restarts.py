@@ -18,10 +18,14 @@ class Restarts:
         self._policies: dict[Slot, RestartPolicy] = {}
         self._desired: frozenset[Slot] = frozenset()
 
-    def aim(self, slots: Collection[Slot]) -> None:
-        """Set which slots are desired; what is known of others is forgotten."""
+    def aim(self, slots: Collection[Slot], held: Collection[Slot] = ()) -> None:
+        """Set which slots are desired. What is known of others is forgotten, unless a child still holds them.
+
+        A rollout that fails makes them desired again.
+        """
         self._desired = frozenset(slots)
-        self._policies = {slot: one for slot, one in self._policies.items() if slot in self._desired}
+        kept = self._desired | frozenset(held)
+        self._policies = {slot: one for slot, one in self._policies.items() if slot in kept}
 
     def wants(self, slot: Slot) -> bool:
         """Return whether a child that dies in ``slot`` shall have a successor."""

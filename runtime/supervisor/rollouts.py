@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from runtime.errors import Locked, MuxError, NotRunning, StartError, UserCodeError
+from runtime.errors import Locked, MuxError, NotRunning, StartError
 from runtime.supervisor.desired import ROUTERS, Desired
 from runtime.supervisor.pool import Pool
 from runtime.supervisor.worker import Worker
@@ -19,6 +19,7 @@ class Rollout:
         self.target = target
         self.previous = previous
         self.error: MuxError | None = None  # it failed and is being taken back
+        self.broken = False  # the supervisor itself failed at it
         self.outcome: asyncio.Future[MuxError | None] = asyncio.get_running_loop().create_future()
 
 
@@ -82,6 +83,8 @@ class Rollouts:
         """Look at the pool: does the target hold, or has it failed?"""
         rollout, failures = self.current, self.pool.failures
         if rollout is None:
+            if self.good is not None and self.pool.desired is not None:
+                self.good = self.pool.desired  # what its code says may change with a restart
             if failures or self.pool.settled:
                 self._answer_waiting(failure_of(failures[0]) if failures else None)
         elif rollout.error is not None:
@@ -89,10 +92,21 @@ class Rollouts:
                 self._finish(rollout, rollout.error)
         elif failures:
             self._take_back(rollout, failures)
-        elif self.pool.settled:
-            self.good = rollout.target
-            self._on_held(rollout.target)
+        elif self.pool.settled and self.pool.desired is not None:
+            self.good = self.pool.desired  # the target, and what its code says
+            self._on_held(self.good)
             self._finish(rollout, None)
+
+    def break_off(self, error: MuxError) -> None:
+        """Give up the rollout that is under way: the supervisor itself failed at it, and might for ever."""
+        rollout = self.current
+        if rollout is None:
+            self._answer_waiting(error)
+            return
+        rollout.broken = True
+        self._finish(rollout, error)
+        if rollout.previous is not None:
+            self.pool.aim(rollout.previous)
 
     def _answer_waiting(self, answer: MuxError | None) -> None:
         for future in self._waiting:
@@ -120,7 +134,7 @@ def failure_of(worker: Worker, previous: Desired | None = None) -> MuxError:
     """Return why a child cannot do what is desired of it; ``previous`` goes on in its place."""
     after = f" Generation {previous.generation} goes on serving." if previous else ""
     if worker.refusal:
-        return UserCodeError(f"{worker.name} {worker.refusal}.{after}")
+        return StartError(f"{worker.name} {worker.refusal}.{after}", traceback=worker.traceback)
     who = "A router" if worker.slot.deployment == ROUTERS else f"Deployment {worker.slot.deployment!r}"
     return StartError(
         f"{who} did not start: {worker.name} {worker.message}.{after}",

@@ -14,6 +14,15 @@ from runtime.link.control import ChildSpec
 from runtime.project import Project
 from runtime.supervisor.desired import ROUTERS, Desired
 
+# A router forwards bodies in chunks that it frees at once. By its defaults glibc gives the top of the heap back each
+# time, to fault it in again for the next chunk: 4,263 faults and 17 ms of system time for a body of 10 MB, against 1
+# and 4 ms with these. Replicas have no such faults, and must give the memory of unloaded models back.
+ROUTER_MALLOC: Final = {
+    "MALLOC_TRIM_THRESHOLD_": str(32 * 2**20),
+    "MALLOC_TOP_PAD_": str(2**20),
+    "MALLOC_MMAP_THRESHOLD_": str(8 * 2**20),
+}
+
 _ALPHABET: Final = string.ascii_letters + string.digits
 
 
@@ -68,7 +77,7 @@ class Specs:
         )
 
     def _replica(self, desired: Desired, slot: Slot, incarnation: str) -> ChildSpec:
-        deployment = desired.deployment(slot.deployment)
+        deployment = desired.by_name[slot.deployment]
         cache = desired.config.cache
         folder = self.project.config_path.parent
         name = f"{deployment.name}#{incarnation}"
@@ -92,7 +101,7 @@ class Specs:
         )
 
     def env(self, desired: Desired, slot: Slot) -> dict[str, str]:
-        """Return a child's whole environment: the deploying shell's, and a replica's own on top."""
+        """Return a child's whole environment: the deploying shell's over a router's malloc, under a replica's own."""
         if slot.deployment == ROUTERS:
-            return dict(desired.env)
+            return {**ROUTER_MALLOC, **desired.env}
         return {**desired.env, **desired.deployment(slot.deployment).env}

@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -21,6 +21,7 @@ from runtime.engines.local import LocalEngine, created_at, write_private
 from runtime.errors import Locked
 from runtime.observe import events
 from runtime.observe.logs import Identity, LogWriter
+from runtime.observe.retention import prune_logs
 from runtime.project import Project
 from runtime.supervisor.api import ApplyRequest, Event, ProjectStatus
 from runtime.supervisor.chronicle import Chronicle
@@ -31,7 +32,6 @@ from runtime.supervisor.pool import Pool
 from runtime.supervisor.ports import PublicSockets
 from runtime.supervisor.record import SupervisorRecord, read_record
 from runtime.supervisor.remains import Remains
-from runtime.supervisor.retention import drop_old_logs
 from runtime.supervisor.specs import Specs, kept_token
 from runtime.supervisor.status import StatusReport
 from runtime.supervisor.tasks import TaskSet
@@ -82,6 +82,7 @@ class Supervisor:
             self._chronicle,
             on_change=lambda: self.operations.changed(),
             on_children=self._record_children,
+            on_fault=lambda error: self.operations.faulted(error),
             policy=policy,
         )
         self.operations = Operations(project, self._pool, self._sockets, self._journal, self.status, self._withdraw)
@@ -131,6 +132,7 @@ class Supervisor:
             stale.unlink(missing_ok=True)
 
     def _listen(self) -> socket.socket:
+        self.project.sockets.mkdir(parents=True, exist_ok=True, mode=0o700)  # a predecessor that ends takes it away
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(str(self.project.control_socket))
         self.project.control_socket.chmod(0o600)
@@ -145,6 +147,8 @@ class Supervisor:
         self.project.supervisor_file.unlink(missing_ok=True)
         for path in self.project.sockets.glob("*.sock"):
             path.unlink(missing_ok=True)
+        with suppress(OSError):  # it has gone, or something of another's is in it
+            self.project.sockets.rmdir()
 
     async def _close(self) -> None:
         await self._pool.close()
@@ -198,9 +202,16 @@ class Supervisor:
         while True:
             await asyncio.sleep(UPKEEP_PERIOD_S)
             self._log.flush()
-            drop_old_logs(self.project.logs, {Path(one.spec.log_dir) for one in self._pool.workers})
+            self._prune_logs()
             if self._pool.desired is None and not self._pool.workers and time.monotonic() > idle_until:
                 self.operations.stop()
+
+    def _prune_logs(self) -> None:
+        live = {Path(one.spec.log_dir) for one in self._pool.workers}
+        try:
+            prune_logs(self.project.logs, live | {self.project.log_dir("supervisor")})
+        except OSError as exc:  # a folder went meanwhile, or the disk refuses; it is looked at again soon
+            self._chronicle.note(f"the logs of ended processes could not be pruned: {exc}")
 
 
 def _version() -> str:

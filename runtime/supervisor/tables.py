@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from runtime.link.control import ReplicaEntry, RouteEntry, Table
 from runtime.supervisor.desired import Desired
 from runtime.supervisor.worker import Worker
+
+NOT_FOR_ROUTERS: Final = ("user_config", "env", "s3")  # the replicas' alone, and what may be secret is in them
 
 
 class Tables:
@@ -20,8 +23,11 @@ class Tables:
         return self.current.generation
 
     def update(self, desired: Desired | None, replicas: Iterable[Worker]) -> bool:
-        """Make the table tell the truth; return whether that changed it. Marks replicas that are new in it."""
-        routes = [] if desired is None else _routes(desired)
+        """Make the table tell the truth; return whether that changed it. Marks replicas that are new in it.
+
+        Where nothing is desired any more, the routes stay: routers that drain still answer what reaches them.
+        """
+        routes = self.current.routes if desired is None else _routes(desired)
         workers = [worker for worker in replicas if worker.ready_at is not None and worker.alive]
         entries = [_entry(worker) for worker in workers]
         if (routes, entries) == (self.current.routes, self.current.replicas):
@@ -38,9 +44,9 @@ def _routes(desired: Desired) -> list[RouteEntry]:
             name=deployment.name,
             application=deployment.application,
             route_prefix=deployment.route_prefix,
-            deployment=deployment.model_dump(mode="json"),
+            deployment=deployment.model_dump(mode="json", exclude=set(NOT_FOR_ROUTERS)),
         )
-        for deployment in desired.config.deployments
+        for deployment in map(desired.deployment, desired.by_name)
     ]
 
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Literal, Protocol
 
+from runtime.config.options import Options, options_of
 from runtime.core.rollout import Instance, InstanceState, Slot
 from runtime.engines.engine import ChildProcess, Engine, Launch
 from runtime.errors import LinkLost, ProtocolError, StartError
@@ -69,10 +70,11 @@ class Worker:
         self.started_at = time.monotonic()
         self.ready_at: float | None = None
         self.restarts = 0  # of its slot, before this incarnation
+        self.options: Options = {}  # a replica: what its code says of the keys that are left to it
         self.suspect = False  # it does not answer pings
         self.condemned = False  # it was told to end and shall get no more work; its successor follows its end
         self.message = ""  # why it is not ready, or the last thing it was doing
-        self.traceback = ""
+        self.traceback = ""  # the user's: why it could not start, or refused its new config
         self.failure: Failed | None = None  # it said that it cannot start
         self.exit_code: int | None = None
         self.config_accepted = True  # False while it is being reconfigured, and if it refused
@@ -129,6 +131,8 @@ class Worker:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
             await process.close()
+        if not reading.cancelled():
+            reading.result()  # raises what went wrong in the supervisor itself
 
     async def _read(self, process: ChildProcess) -> None:
         try:
@@ -137,10 +141,14 @@ class Worker:
         except ProtocolError as exc:
             self.message = f"broke the control channel: {exc.message}"
             process.kill()
+        except Exception:  # a fault of the supervisor: nobody would hear this child any more
+            process.kill()
+            raise
 
     def _receive(self, message: FromChild) -> None:
         match message:
             case Ready():
+                self.options = options_of(message.detail)
                 self._listener.handshaken(self)
             case Failed():
                 self.failure = message
@@ -158,6 +166,11 @@ class Worker:
                 future = self._questions.pop(message.id, None)
                 if future is not None and not future.done():
                     future.set_result(message)
+
+    def setting(self, key: str) -> Any:
+        """Return what holds in this replica: its config, or its code where that is left the choice."""
+        config = self.spec.deployment
+        return config[key] if key in config["written"] else self.options.get(key, config[key])
 
     # --- to the child
 

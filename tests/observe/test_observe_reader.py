@@ -14,7 +14,6 @@ import pytest
 from runtime.observe import events
 from runtime.observe.follow import follow_logs
 from runtime.observe.logs import LogWriter, Quota
-from runtime.observe.output import OUTPUT_NAME, read_output_tail
 from runtime.observe.reader import LogFilter, lines_backward, read_logs
 from runtime.observe.record import LogRecord
 from runtime.observe.retention import prune_logs
@@ -209,14 +208,6 @@ def test_following_waits_for_the_end_of_a_line(tmp_path: Path, clock: FakeClock)
     assert following.run() == ["first", "second"]
 
 
-def test_the_tail_of_the_raw_output(tmp_path: Path) -> None:
-    assert read_output_tail(tmp_path, 5) == ""
-    (tmp_path / OUTPUT_NAME).write_bytes(b"".join(b"line %d\n" % n for n in range(50_000)) + b"end \xff")
-    assert read_output_tail(tmp_path, 3) == "line 49998\nline 49999\nend \ufffd"
-    assert read_output_tail(tmp_path, 0) == ""
-    assert len(read_output_tail(tmp_path, 100_000).splitlines()) == 50_001
-
-
 def test_the_logs_of_the_dead_are_pruned_oldest_first(tmp_path: Path) -> None:
     for number, name in enumerate(["old", "live", "young"]):
         folder = tmp_path / name
@@ -227,3 +218,15 @@ def test_the_logs_of_the_dead_are_pruned_oldest_first(tmp_path: Path) -> None:
     assert prune_logs(tmp_path, {tmp_path / "live"}, keep_bytes=50) == [tmp_path / "young"]
     assert [path.name for path in tmp_path.iterdir()] == ["live"]
     assert prune_logs(tmp_path / "missing", set()) == []
+
+
+def test_of_many_short_lives_the_last_are_kept(tmp_path: Path) -> None:
+    for number, name in enumerate(["live", "first", "second", "third"]):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "output.log").write_bytes(b"x")
+        os.utime(folder / "output.log", (number, number))
+    (tmp_path / "first" / "gone").symlink_to("nowhere")
+    assert prune_logs(tmp_path, {tmp_path / "live"}, keep_folders=2) == [tmp_path / "first"]
+    assert prune_logs(tmp_path, {tmp_path / "live"}, keep_folders=0) == [tmp_path / "second", tmp_path / "third"]
+    assert prune_logs(tmp_path, {tmp_path / "live"}, keep_folders=0) == []

@@ -163,6 +163,7 @@ class FakeRouter:
         self.snapshots = 0
         self.gone = ""
         self.calls: list[CallHead] = []
+        self.on_call: Callable[[CallHead], None] = lambda head: None
         self.changed = asyncio.Event()
 
     async def connect(self, address: str, token: str) -> None:
@@ -232,7 +233,9 @@ class FakeRouter:
         self.changed.set()
 
     def opened(self, stream: Stream, kind: int, payload: memoryview, flags: int) -> Any:
-        return CallRelay(self, stream, decode_head(CallHead, payload), flags)
+        head = decode_head(CallHead, payload)
+        self.on_call(head)
+        return CallRelay(self, stream, head, flags)
 
     def state(self, link: Link, state: State) -> None:
         self.snapshots += state.snapshot

@@ -151,6 +151,8 @@ async def test_starts_serves_and_drains(short_dir: Path) -> None:
         assert sorted(status.data["models"]) == ["a", "p", "q"]
         infos = (await child.ask("models")).data["models"]
         assert {info["model"]: info["pinned"] for info in infos} == {"a": False, "p": True, "q": False}
+        assert {info["model"]: info["uses"] for info in infos} == {"a": 1, "p": 0, "q": 0}
+        assert all(0 <= info["idle_s"] < 60 for info in infos)
         child.channel.send(Drain(deadline_s=5))
         assert await child.exit_code() == 0
         assert router.gone
@@ -244,6 +246,7 @@ async def test_reconfigures_and_checks_health(short_dir: Path) -> None:
         child.channel.send(Reconfigure(id=3, deployment={**config, "user_config": {"bad": True}}))
         refused = await child.hear(Answer)
         assert (refused.ok, refused.message) == (False, "ValueError: bad config")
+        assert "app.py" in refused.data["traceback"]
         router.link.close("done")
 
 

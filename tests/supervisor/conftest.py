@@ -12,13 +12,16 @@ from typing import Any
 
 import pytest
 
+from runtime.engines.engine import Engine
 from runtime.errors import MuxError
 from runtime.project import Project, project_for
 from runtime.supervisor.api import ApplyRequest, DownRequest, Event
 from runtime.supervisor.client import ControlClient
+from runtime.supervisor.control import guarded
 from runtime.supervisor.launch import ensure_supervisor
 from runtime.supervisor.record import read_record
 from runtime.supervisor.supervisor import Supervisor, sole
+from runtime.supervisor.worker import Worker
 from tests.supervisor.fake_supervisor import command, make
 from tests.supervisor.waiting import await_end
 
@@ -44,9 +47,9 @@ Apply = Callable[..., ApplyRequest]
 
 @pytest.fixture
 def deploy(env: dict[str, str]) -> Apply:
-    """Make a deploy request of one deployment ``Model``; ``mode`` is what its fake replicas do."""
+    """Make a deploy request of one deployment ``Model``; ``mode`` is what its fake replicas do. None: not written."""
 
-    def request(mode: str = "ready", replicas: int = 1, *, wait: bool = True, **settings: Any) -> ApplyRequest:
+    def request(mode: str = "ready", replicas: int | None = 1, *, wait: bool = True, **settings: Any) -> ApplyRequest:
         timeout_s = settings.pop("timeout_s", None)
         http = settings.pop("http", {"port": 0})
         deployment = {
@@ -57,6 +60,7 @@ def deploy(env: dict[str, str]) -> Apply:
             "graceful_shutdown_timeout_s": 1.0,
             **settings,
         }
+        deployment = {key: value for key, value in deployment.items() if value is not None}
         config = {"name": "shop", "http": http, "deployments": [deployment]}
         return ApplyRequest(config=config, env=env, digests={}, wait=wait, timeout_s=timeout_s)
 
@@ -82,17 +86,17 @@ def end_supervisor(project: Project) -> None:
     await_end(record.pid)
 
 
-Running = Callable[[], AbstractAsyncContextManager[Supervisor]]
+Running = Callable[..., AbstractAsyncContextManager[Supervisor]]
 
 
 @pytest.fixture
 def running(project: Project) -> Running:
-    """Run a supervisor inside the test's own loop."""
+    """Run a supervisor inside the test's own loop; ``engine`` wraps the one that its children run in."""
 
     @asynccontextmanager
-    async def run() -> AsyncIterator[Supervisor]:
+    async def run(engine: Callable[[Engine], Engine] = lambda engine: engine) -> AsyncIterator[Supervisor]:
         with sole(project):
-            supervisor, listening = make(project), asyncio.Event()
+            supervisor, listening = make(project, engine), asyncio.Event()
             serving = asyncio.create_task(supervisor.run(listening.set))
             try:
                 async with asyncio.timeout(12):
@@ -106,6 +110,21 @@ def running(project: Project) -> Running:
                 await asyncio.gather(serving, return_exceptions=True)
 
     return run
+
+
+def bug(name: str, error: BaseException) -> None:
+    raise AssertionError(name) from error
+
+
+async def carried_out(events: AsyncIterator[Event]) -> list[Event]:
+    """Return every event of a command, an error as the last one."""
+    return [event async for event in guarded(events, bug)]
+
+
+async def told(worker: Worker, what: str) -> dict[str, Any]:
+    """Return what a child answers to a question."""
+    data: dict[str, Any] = (await worker.ask(what, {}, 5.0)).data
+    return data
 
 
 def last_of(events: Iterator[Event]) -> Event:

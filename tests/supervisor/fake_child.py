@@ -3,7 +3,7 @@
 Run as a script by the real engine. Modes of a replica (``user_config["mode"]``): ready (default), fail (says that it
 cannot start), crash (ends without a word), hang (never becomes ready), stubborn (ignores SIGTERM and Drain), refuse
 (refuses to be reconfigured), sick (fails its health check), mute (never answers a ping), fault (was ready, cannot go
-on).
+on). ``user_config["options"]`` is what its code says of the keys that the file leaves to it.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ class FakeChild:
             await self.channel.close()
             return 3
         if self.mode != "hang":
-            self.channel.send(Ready())
+            if self.spec.role == "replica":
+                self.channel.send(Progress(stage="preload", message="loading model '1'"))
+            self.channel.send(Ready(detail={"options": self.user_config.get("options", {})}))
         if self.mode == "fault":
             self.channel.send(FaultNotice(why="every slot is abandoned"))
         servers = [await self.listen(fd) for fd in self.spec.listen_fds]
@@ -87,7 +89,8 @@ class FakeChild:
             case Reconfigure():
                 self.user_config = message.deployment["user_config"]
                 refused = self.user_config.get("mode") == "refuse"
-                send(Answer(id=message.id, ok=not refused, message="threshold must be positive"))
+                story = {"traceback": 'File "app.py", line 9\nValueError: threshold'} if refused else None
+                send(Answer(id=message.id, ok=not refused, message="threshold must be positive", data=story))
             case Query():
                 send(self.told(message))
 

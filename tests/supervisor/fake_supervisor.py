@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from runtime.core.restart import RestartPolicy
+from runtime.engines.engine import Engine
 from runtime.engines.local import LocalEngine
 from runtime.link.control import ChildSpec
 from runtime.project import Project
@@ -23,8 +25,8 @@ def impatient() -> RestartPolicy:
     return RestartPolicy(base_s=0.02, max_s=0.05, max_start_failures=3)
 
 
-def make(project: Project) -> Supervisor:
-    return Supervisor(project, engine=LocalEngine(project.specs, fake_child), policy=impatient)
+def make(project: Project, wrap: Callable[[Engine], Engine] = lambda engine: engine) -> Supervisor:
+    return Supervisor(project, engine=wrap(LocalEngine(project.specs, fake_child)), policy=impatient)
 
 
 def command(project: Project, ready_fd: int) -> list[str]:

@@ -15,17 +15,17 @@ import pytest
 
 import runtime
 from runtime.config.models import Http
-from runtime.engines.local import created_at
+from runtime.engines.local import Output, created_at
 from runtime.engines.package import with_own_package
 from runtime.errors import ConfigError, MuxError, PortInUse, StartError
+from runtime.project import Project
 from runtime.supervisor.api import ApplyRequest, Event
 from runtime.supervisor.desired import Desired
 from runtime.supervisor.failures import from_event, from_payload, to_event
 from runtime.supervisor.health import Health, HealthLimits
 from runtime.supervisor.ports import Address, PublicSockets
 from runtime.supervisor.remains import ChildRecord, Remains
-from runtime.supervisor.retention import drop_old_logs
-from runtime.supervisor.specs import kept_token, new_incarnation
+from runtime.supervisor.specs import ROUTER_MALLOC, Specs, kept_token, new_incarnation
 from tests.supervisor.conftest import Apply
 
 # --- health
@@ -213,6 +213,15 @@ def test_errors_cross_the_socket_as_themselves() -> None:
     assert isinstance(from_event(Event(kind="failed", code="port_in_use")), PortInUse)
 
 
+def test_the_shells_environment_goes_before_a_routers_malloc(project: Project, deploy: Apply) -> None:
+    request = deploy(env={"STAGE": "test"})
+    request.env = {"SHELL": "sh", "MALLOC_TOP_PAD_": "7"}
+    target = desired(request)
+    router, replica = [Specs(project, "").env(target, slot) for slot in target.slots]
+    assert router == {**ROUTER_MALLOC, **request.env}
+    assert replica == {**request.env, "STAGE": "test"}
+
+
 def test_a_token_is_made_once_and_kept_private(tmp_path: Path) -> None:
     path = tmp_path / "calls.token"
     token = kept_token(path)
@@ -222,14 +231,18 @@ def test_a_token_is_made_once_and_kept_private(tmp_path: Path) -> None:
     assert len({new_incarnation() for _ in range(50)}) == 50
 
 
-def test_logs_of_the_long_gone_are_dropped(tmp_path: Path) -> None:
-    for age, name in enumerate(["router-0", "supervisor", "Model-aaaaaa", "Model-bbbbbb", "Model-cccccc"]):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "output.log").write_text("")
-        os.utime(tmp_path / name / "output.log", (1000 + age, 1000 + age))
-    drop_old_logs(tmp_path, {tmp_path / "Model-aaaaaa"}, keep=1)
-    left = sorted(path.name for path in tmp_path.iterdir())
-    assert left == ["Model-aaaaaa", "Model-cccccc", "router-0", "supervisor"]
+def test_the_output_of_a_child_is_its_own_and_outlasts_a_cut(tmp_path: Path) -> None:
+    path = tmp_path / "router-0" / "output.log"
+    os.close(Output(path).open())
+    path.write_bytes(b"of the one before\n")
+    output = Output(path)
+    with path.open("ab") as file:
+        file.write(b"own")
+    assert output.tail() == b"own"
+    path.write_bytes(b"cut")
+    assert output.tail() == b"cut"
+    path.unlink()
+    assert output.tail() == b""
 
 
 def test_children_find_this_package_before_a_users_own(tmp_path: Path) -> None:

@@ -20,32 +20,18 @@ from runtime.supervisor.api import (
     ScaleRequest,
     WaitRequest,
 )
-from runtime.supervisor.control import guarded
 from runtime.supervisor.models import Models
 from runtime.supervisor.supervisor import Supervisor
 from runtime.supervisor.worker import Worker
-from tests.supervisor.conftest import Apply, Running
+from tests.supervisor.conftest import Apply, Running, carried_out, told
 from tests.supervisor.waiting import await_end, soon
 
 pytestmark = [pytest.mark.process, pytest.mark.anyio]
 
 
-def bug(name: str, error: BaseException) -> None:
-    raise AssertionError(name) from error
-
-
-async def carried_out(events: AsyncIterator[Event]) -> list[Event]:
-    return [event async for event in guarded(events, bug)]
-
-
 async def replica(supervisor: Supervisor, index: int = 0) -> Worker:
     ready = [one for one in supervisor.operations.pool.replicas() if one.phase == "ready"]
     return next(one for one in ready if one.slot.index == index)
-
-
-async def told(worker: Worker, what: str) -> dict[str, Any]:
-    data: dict[str, Any] = (await worker.ask(what, {}, 5.0)).data
-    return data
 
 
 async def test_an_unchanged_deploy_touches_nothing(running: Running, deploy: Apply) -> None:
@@ -174,10 +160,14 @@ async def test_a_refused_user_config_is_taken_back(running: Running, deploy: App
         await carried_out(supervisor.operations.apply(deploy()))
         before = await replica(supervisor)
         events = await carried_out(supervisor.operations.apply(deploy("refuse")))
-        assert events[-1].code == "user_code_failed"
+        assert events[-1].code == "could_not_start"
         assert "threshold must be positive" in events[-1].message
+        assert events[-1].traceback.startswith('File "app.py", line 9')
         assert (await told(before, "config"))["user_config"] == {"mode": "ready"}
-        assert (await supervisor.status()).generation == 1
+        status = await supervisor.status()
+        assert status.generation == 1
+        assert "ValueError: threshold" in status.deployments[0].traceback
+        assert (await carried_out(supervisor.operations.apply(deploy())))[-1].kind == "done"
 
 
 async def test_the_environment_is_the_deploying_shells(running: Running, deploy: Apply) -> None:
