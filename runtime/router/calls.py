@@ -28,6 +28,7 @@ from runtime.router.upload import Upload
 
 if TYPE_CHECKING:
     from runtime.link.connection import Link
+    from runtime.link.handlers import StreamHandler
     from runtime.link.stream import Stream
     from runtime.router.desk import Desk
     from runtime.router.pool import Pool
@@ -57,6 +58,11 @@ class Arguments:
 class Call:
     """``Job`` for the pool, ``StreamHandler`` of the target's stream; ``CallerSide`` handles the caller's."""
 
+    __slots__ = (
+        "_back", "_begun", "_caller", "_desk", "_head", "_over", "_pump", "arguments", "cache", "deadline", "model",
+        "number", "pool", "replica", "request_id", "route_prefix", "stream", "upload",
+    )  # fmt: skip
+
     def __init__(self, desk: Desk, caller: Stream, head: CallHead, whole: bool) -> None:
         self.number = 0
         self.model = head.model
@@ -67,11 +73,11 @@ class Call:
         self.stream: Stream | None = None
         self.pool: Pool | None = None
         self.deadline = desk.clock() + head.time_left_ms / 1000 if head.time_left_ms else 0.0
-        self.arguments = Arguments(caller)
-        self.upload = None if whole else Upload(self.arguments.part)
+        self.arguments = None if whole else Arguments(caller)
+        self.upload = Upload(self.arguments.part) if self.arguments is not None else None
         self._desk = desk
         self._head = head
-        self._back = Pipe(caller)
+        self._back: Pipe | None = None  # made for an answer of several frames
         self._caller = caller
         self._begun = False  # something of the answer has gone to the caller
         self._over = False  # the caller has its terminal frame, or is lost
@@ -91,11 +97,12 @@ class Call:
         if self.deadline:
             head.time_left_ms = max(1, int((self.deadline - self._desk.clock()) * 1000))
         self.replica = replica
-        self.stream = stream = link.open(CALL, encode_head(head), self, END if self.upload is None else 0)
-        if self.upload is not None:
-            self.upload.attach(stream)
+        upload = self.upload
+        self.stream = stream = link.open(CALL, encode_head(head), self, END if upload is None else 0)
+        if upload is not None:
+            upload.attach(stream)
             if self._pump is None:
-                self._pump = asyncio.get_running_loop().create_task(self.upload.run(), name=f"call {self.request_id}")
+                self._pump = asyncio.get_running_loop().create_task(upload.run(), name=f"call {self.request_id}")
 
     def fail(self, error: MuxError) -> None:
         self.pool = None
@@ -127,7 +134,7 @@ class Call:
         elif kind == RESULT or kind == ABORT:
             self._begun = True
             if not self._over:
-                self._back.head(kind, bytes(payload), flags)
+                self._relay(kind, bytes(payload), flags)
             if flags & END or kind == ABORT:
                 self._finished()
         elif kind == ADMITTED and self.pool is not None:
@@ -137,7 +144,7 @@ class Call:
         if self._over:
             stream.consumed(len(data))
         else:
-            self._back.body(stream, data, end)
+            self._piped().body(stream, data, end)
         if end:
             self._finished()
 
@@ -158,7 +165,8 @@ class Call:
     def close(self) -> None:
         """The caller needs nothing more."""
         self._over = True
-        self._desk.timed.pop(self, None)
+        if self.deadline:
+            self._desk.timed.pop(self, None)
         if self._pump is not None:
             self._pump.cancel()
 
@@ -167,7 +175,8 @@ class Call:
         if self._over:
             return
         self.close()
-        self._back.close()
+        if self._back is not None:
+            self._back.close()
         if self._caller.local_ended or self._caller.closed:
             return
         if self._begun:
@@ -193,12 +202,28 @@ class Call:
             return
         if not self._over:
             self.close()
-            self._back.head(REFUSED, encode_head(refused))
+            self._relay(REFUSED, encode_head(refused), END)
         self._finished()
+
+    def _relay(self, kind: int, payload: bytes, flags: int) -> None:
+        """Send a head to the caller, behind what is on its way to it."""
+        if self._back is not None:
+            self._back.head(kind, payload, flags)
+        elif not flags & END:
+            self._piped().head(kind, payload, flags)
+        elif not (self._caller.local_ended or self._caller.closed):
+            self._caller.send(kind, payload, flags)
+
+    def _piped(self) -> Pipe:
+        if self._back is None:
+            self._back = Pipe(self._caller)
+        return self._back
 
 
 class CallerSide:
     """``StreamHandler`` of the stream that a caller opened."""
+
+    __slots__ = ("_call",)
 
     def __init__(self, call: Call) -> None:
         self._call = call
@@ -207,7 +232,8 @@ class CallerSide:
         raise ProtocolError("a caller sends nothing but its call and its body")
 
     def body(self, stream: Stream, data: bytes, end: bool) -> None:
-        self._call.arguments.feed(data, end)
+        if self._call.arguments is not None:
+            self._call.arguments.feed(data, end)
 
     def stopped(self, stream: Stream) -> None:
         """It wants no more of the answer; what comes is dropped by its ended stream."""
@@ -226,8 +252,8 @@ class Calls:
         self._desk = desk
         self._pool_of = pool_of
 
-    def opened(self, caller: Any, stream: Stream, kind: int, payload: memoryview, flags: int) -> CallerSide:
-        """Take a stream that a replica or a script has opened."""
+    def opened(self, caller: Any, stream: Stream, kind: int, payload: memoryview, flags: int) -> StreamHandler:
+        """Take a stream that a replica or a script has opened. It may have its answer when this returns."""
         if kind != CALL:
             raise ProtocolError("only calls are taken here")
         head = decode_head(CallHead, payload)
@@ -237,15 +263,9 @@ class Calls:
             if head.deployment in head.chain:
                 raise CallCycle(f"{' → '.join([*head.chain, head.deployment])}: a deployment cannot wait for itself")
         except MuxError as error:
-            # the stream has no handler until this returns: its refusal has to wait for the next turn
-            asyncio.get_running_loop().call_soon(call.refuse, error)
-            return CallerSide(call)
-        pool.tally.calls += 1
-        call.pool = pool
-        asyncio.get_running_loop().call_soon(self._submit, pool, call)
-        return CallerSide(call)
-
-    @staticmethod
-    def _submit(pool: Pool, call: Call) -> None:
-        if call.pool is pool:
+            call.refuse(error)
+        else:
+            pool.tally.calls += 1
+            call.pool = pool
             pool.submit(call)
+        return CallerSide(call)

@@ -51,12 +51,25 @@ class Process:
         self._router = Router(spec, log)
         self._tasks: set[asyncio.Task[None]] = set()  # answers to tables and queries that take time
         self._channel: ControlChannel | None = None
+        self._serving: asyncio.Task[None] | None = None  # since the first table that has routes
+        self._status = 0
         self._drain_s: float | None = None
         self._wake = asyncio.Event()
 
     async def run(self) -> int:
         """Serve until told to drain, or until the supervisor has gone; return the exit status."""
         self._channel = channel = await ControlChannel.open(self._spec.control_fd)
+        self._catch_signals()
+        channel.send(Ready())
+        reader = asyncio.get_running_loop().create_task(self._read(channel))
+        flusher = asyncio.get_running_loop().create_task(self._flush())
+        await self._wake.wait()
+        await self._stop(reader, flusher)
+        await channel.close()
+        return self._status
+
+    async def _serve(self, channel: ControlChannel) -> None:
+        """Accept from the public sockets; not before there are routes, so that nobody is told that there are none."""
         sockets = [socket.socket(fileno=fd) for fd in self._spec.listen_fds]
         for sock in sockets:
             sock.setblocking(False)
@@ -64,17 +77,10 @@ class Process:
             await self._router.start(sockets)
         except (OSError, TimeoutError) as exc:
             channel.send(Failed(stage="bind", message=str(exc), traceback=traceback.format_exc()))
-            await channel.close()
-            return 1
-        self._catch_signals()
-        channel.send(Ready())
+            self._status = 1
+            self._wake.set()
+            raise
         self._log.event("The router is ready.", event=events.PROCESS_READY)
-        reader = asyncio.get_running_loop().create_task(self._read(channel))
-        flusher = asyncio.get_running_loop().create_task(self._flush())
-        await self._wake.wait()
-        await self._stop(reader, flusher)
-        await channel.close()
-        return 0
 
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -115,6 +121,8 @@ class Process:
             channel.send(Pong(seq=message.seq, healthy=not why, message=why))
         elif isinstance(message, Table):
             replicas = self._router.apply(message)
+            if self._serving is None and message.routes:
+                self._serving = self._spawn(self._serve(channel))
             self._spawn(self._applied(channel, message.generation, replicas))
         elif isinstance(message, Query):
             self._spawn(self._answer(channel, message))
@@ -123,10 +131,11 @@ class Process:
         elif isinstance(message, Drain):
             self._begin_drain(message.deadline_s)
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._reap)
+        return task
 
     def _reap(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -136,6 +145,8 @@ class Process:
 
     async def _applied(self, channel: ControlChannel, generation: int, replicas: list[Replica]) -> None:
         """Say so once every replica is connected; one that leaves the table meanwhile is not waited for."""
+        if self._serving is not None:
+            await asyncio.wait({self._serving})
         for replica in replicas:
             await replica.up.wait()
         channel.send(Applied(generation=generation))

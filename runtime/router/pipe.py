@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class Pipe:
     """Sends at once while credit lasts; what has to wait is sent by a task that ends with the queue."""
 
+    __slots__ = ("_dead", "_queue", "_task", "sink")
+
     def __init__(self, sink: Stream) -> None:
         self.sink = sink
         self._queue: deque[tuple[int, bytes, int, Stream | None]] = deque()  # (kind, data, flags, whose credit)

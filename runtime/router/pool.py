@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from msgspec import Raw
 
+from runtime.core.decisions import Decision
 from runtime.core.events import (
     Dispatch,
     Fail,
@@ -62,6 +63,8 @@ class Brain(Protocol):
 
     def deadline(self) -> float | None: ...
 
+    def decisions(self) -> list[Decision]: ...
+
 
 class Pool:
     """Not thread-safe: everything happens on the event loop."""
@@ -81,7 +84,7 @@ class Pool:
         self.jobs: dict[int, Job] = {}  # waiting or dispatched, in order of arrival
         self.replicas: dict[str, Replica] = {}
         self.tally = Tally()
-        self.journal = Journal(clock)
+        self.journal = Journal(clock, lambda: scheduler.decisions())
         self.broken = ""  # why the scheduler's last step failed; "" while it works
         self._log = log
         self._clock = clock
