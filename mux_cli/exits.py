@@ -50,6 +50,7 @@ class RequestFailed(errors.MuxError):
 _BY_CLASS: tuple[tuple[type[errors.MuxError], ExitCode], ...] = (
     (UsageProblem, ExitCode.USAGE),
     (errors.ConfigError, ExitCode.BAD_CONFIG),
+    (errors.TraceError, ExitCode.USAGE),
     (errors.StartError, ExitCode.COULD_NOT_START),
     (errors.NotRunning, ExitCode.NOT_RUNNING),
     (errors.NotReadyInTime, ExitCode.NOT_READY),

@@ -30,6 +30,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "logs": ("Look", "Show and follow the logs, also of a project that is down."),
     "top": ("Look", "Watch replicas and models live."),
     "explain": ("Look", "Tell why a request or a model went where it went."),
+    "simulate": ("Plan", "Run traffic through a simulated pool, per eviction policy."),
+    "plan": ("Plan", "Tell how many replicas and slots a trace needs."),
 }
 
 _EPILOG = """\b

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mux_cli.options import JsonOption, ProjectOption, command, examples
+
+if TYPE_CHECKING:
+    from runtime.supervisor.api import ExplainAnswer
 
 app = command()
 
@@ -23,7 +27,10 @@ def explain(
     as_json: JsonOption = False,
     project: ProjectOption = None,
 ) -> None:
-    """Tell why a request or a model went where it went, in the words of the decisions that were taken."""
+    """Tell why a request or a model went where it went, in the words of the decisions that were taken.
+
+    Below a decision stands what was chosen and what else could have been, each with what it was judged by.
+    """
     from mux_cli.console import put, put_json, say
     from mux_cli.exits import UsageProblem
     from mux_cli.projects import resolve
@@ -39,8 +46,41 @@ def explain(
     if not answer.lines:
         what = f"request '{request_id}'" if request_id else f"model '{model}'"
         raise NoSuchThing(f"Nothing is remembered of {what}.", hint="Only recent decisions are kept; see 'mux logs'.")
-    shown = answer.lines if last < 0 else answer.lines[max(0, len(answer.lines) - last) :]
+    told = _told(answer)
+    shown = told if last < 0 else told[max(0, len(told) - last) :]
     for line in shown:
         put(line)
-    if len(shown) < len(answer.lines):
-        say(f"{len(answer.lines) - len(shown)} earlier ones are left out; -n -1 shows all.")
+    if len(shown) < len(told):
+        say(f"{len(told) - len(shown)} earlier ones are left out; -n -1 shows all.")
+
+
+def _told(answer: ExplainAnswer) -> list[str]:
+    """Return each decision, with its candidates below it where they were recorded."""
+    if len(answer.lines) != len(answer.records):
+        return answer.lines
+    return [
+        "\n".join([line, *_candidates(record.get("candidates") or [])])
+        for line, record in zip(answer.lines, answer.records, strict=True)
+    ]
+
+
+def _candidates(candidates: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the candidates as lines: the chosen one comes first in a record."""
+    return [f"    {'over ' if number else 'chose'} {_judged(one)}" for number, one in enumerate(candidates)]
+
+
+def _judged(candidate: Mapping[str, Any]) -> str:
+    from mux_cli.quantities import duration, size
+
+    scores: list[str] = []
+    for key, value in candidate.items():
+        if key == "name":
+            continue
+        name, _, unit = key.rpartition("_")
+        if unit == "s":
+            scores.append(f"{name.replace('_', ' ')} {duration(float(value))}")
+        elif unit == "bytes":
+            scores += [f"{name} {size(int(value))}"] if value else []
+        else:
+            scores.append(f"{key.replace('_', ' ')} {float(value):.3g}")
+    return f"{candidate.get('name', '')}: {', '.join(scores)}"

@@ -148,6 +148,20 @@ def test_explain_shows_the_latest_decisions(mux: Run, supervisor: FakeSupervisor
     assert mux("explain", "abc", "-n", "0").stdout == ""
 
 
+def test_explain_shows_what_else_could_have_been_chosen(mux: Run, supervisor: FakeSupervisor) -> None:
+    victim = {"name": "1", "idle_s": 3.5, "uses": 1, "frequency": 0.993, "load_s": 0.2, "size_bytes": 0}
+    other = {"name": "2", "idle_s": 0.6, "uses": 2, "frequency": 2.0, "load_s": 0.2, "size_bytes": 2**20}
+    supervisor.answers["GET /v1/explain"] = ExplainAnswer(
+        lines=["unloading model '1'", "loading model '3'"], records=[{"candidates": [victim, other]}, {}]
+    )
+    assert mux("explain", "--model", "3").stdout.splitlines() == [
+        "unloading model '1'",
+        "    chose 1: idle 3.5s, uses 1, frequency 0.993, load 0.2s",
+        "    over  2: idle 0.6s, uses 2, frequency 2, load 0.2s, size 1.0 MiB",
+        "loading model '3'",
+    ]
+
+
 def test_explain_of_nothing_remembered(mux: Run, supervisor: FakeSupervisor) -> None:
     supervisor.answers["GET /v1/explain"] = ExplainAnswer(lines=[])
     assert mux("explain", "abc").exit_code == 8
