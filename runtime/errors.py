@@ -78,6 +78,13 @@ class NoSuchThing(MuxError):
     status = 404
 
 
+class TraceError(MuxError):
+    """A file of recorded traffic cannot be read; the message says where."""
+
+    code = "bad_trace"
+    status = 400
+
+
 class PortInUse(StartError):
     """The public address is taken."""
 

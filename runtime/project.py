@@ -14,6 +14,8 @@ from pathlib import Path
 
 import msgspec
 
+from runtime.errors import StartError
+
 
 class ProjectRecord(msgspec.Struct):
     """``project.json``: written by the first deploy, read by every command."""
@@ -75,12 +77,18 @@ class Project:
         return self.logs / process.replace("#", "-")
 
     def create(self) -> None:
-        """Make the folders, 0700, and write ``project.json``."""
-        for folder in (self.root, self.specs, self.logs, self.sockets):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.root.chmod(0o700)
-        self.sockets.chmod(0o700)
-        self.record_file.write_bytes(msgspec.json.encode(ProjectRecord(self.name, str(self.config_path))))
+        """Make the folders, 0700, and write ``project.json``. Raises StartError where the disk refuses."""
+        try:
+            for folder in (self.root, self.specs, self.logs, self.sockets):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.root.chmod(0o700)
+            self.sockets.chmod(0o700)
+            self.record_file.write_bytes(msgspec.json.encode(ProjectRecord(self.name, str(self.config_path))))
+        except OSError as exc:
+            raise StartError(
+                f"The project's state cannot be written: {exc.strerror or exc}: {exc.filename or self.root}.",
+                hint="Make room or set the rights there, or let MUX_HOME name another folder.",
+            ) from exc
 
 
 def home(env: Mapping[str, str] = os.environ) -> Path:

@@ -109,7 +109,8 @@ class Output:
         try:
             with self.path.open("rb") as file:
                 end = file.seek(0, os.SEEK_END)
-                file.seek(max(self.start, end - OUTPUT_TAIL_BYTES))
+                start = self.start if self.start <= end else 0  # the child's log writer has cut the file down
+                file.seek(max(start, end - OUTPUT_TAIL_BYTES))
                 return file.read()
         except FileNotFoundError:
             return b""

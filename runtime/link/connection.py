@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import itertools
+import socket
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -43,6 +44,7 @@ from runtime.link.frames import (
 )
 from runtime.link.handlers import LinkHandler, StreamHandler
 from runtime.link.inbox import Inbox
+from runtime.link.memory import HAS_SEGMENTS, Memory
 from runtime.link.outbox import Outbox
 from runtime.link.stream import Stream
 
@@ -68,7 +70,9 @@ class Link(asyncio.BufferedProtocol):
         self.streams: dict[int, Stream] = {}
         self.waiting: dict[Stream, None] = {}  # streams whose sender waits for room, in order
         self.budget = budget
-        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.memory: Memory | None = None  # where large arguments go; on links within this machine
+        self.loop = asyncio.get_running_loop()
+        self.ready: asyncio.Future[None] = self.loop.create_future()
         self._hello = hello
         self._handler = handler
         self._accepting = accepting
@@ -76,12 +80,11 @@ class Link(asyncio.BufferedProtocol):
         self._greeted = False
         self._lost = False
         self._why = "the connection was closed"
-        self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._next_stream = 2 if accepting else 1
         self._pings: dict[bytes, asyncio.Future[None]] = {}
         self._ping_numbers = itertools.count(1)
-        self.outbox = Outbox(self._loop)
+        self.outbox = Outbox(self.loop)
         self._inbox = Inbox(self._received)
 
     def __repr__(self) -> str:
@@ -123,15 +126,15 @@ class Link(asyncio.BufferedProtocol):
         if not self.alive:
             raise LinkLost("the link is down")
         mark = next(self._ping_numbers).to_bytes(8, "big")
-        answer = self._pings[mark] = self._loop.create_future()
-        started = self._loop.time()
+        answer = self._pings[mark] = self.loop.create_future()
+        started = self.loop.time()
         self.outbox.head(frames.frame(PING, 0, mark))
         try:
             async with asyncio.timeout(timeout_s):
                 await answer
         finally:
             self._pings.pop(mark, None)
-        return self._loop.time() - started
+        return self.loop.time() - started
 
     def goaway(self, reason: str) -> None:
         """Say that this side opens nothing more."""
@@ -159,18 +162,24 @@ class Link(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self.outbox.attach(self._transport)
-        self._hello_timer = self._loop.call_later(HELLO_TIMEOUT_S, self._hello_late)
+        connection = transport.get_extra_info("socket")
+        if HAS_SEGMENTS and connection is not None and connection.family == socket.AF_UNIX:
+            self.memory = Memory(self.loop)
+        self._hello_timer = self.loop.call_later(HELLO_TIMEOUT_S, self._hello_late)
         if not self._accepting:
             self._send_hello()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._hello_timer.cancel()
         was_alive, self.alive, self._lost = self.alive, False, True
+        if self.memory is not None:
+            self.memory.close()
         if exc is not None:
             self._why = str(exc) or type(exc).__name__
         for stream in list(self.streams.values()):
+            handler = stream.handler
             self.forget(stream)
-            stream.handler.lost(stream)
+            handler.lost(stream)
         for answer in self._pings.values():
             if not answer.done():
                 answer.set_exception(LinkLost(self._why))
@@ -238,20 +247,24 @@ class Link(asyncio.BufferedProtocol):
             raise ProtocolError(f"stream {number} cannot be opened")
         stream = self.streams[number] = Stream(self, number, False)
         stream.remote_ended = bool(flags & END)
-        stream.handler = self._handler.opened(stream, kind, payload, flags)
+        handler = self._handler.opened(stream, kind, payload, flags)
+        if not stream.closed:
+            stream.handler = handler
 
     def _body(self, stream: Stream, payload: memoryview, end: bool) -> None:
         if stream.remote_ended:
             raise ProtocolError(f"body on stream {stream.id} after its end")
         stream.receive_body(len(payload))
+        handler = stream.handler
         self._remote_end(stream, end)
-        stream.handler.body(stream, bytes(payload), end)
+        handler.body(stream, bytes(payload), end)
 
     def _head(self, stream: Stream, kind: int, flags: int, payload: memoryview) -> None:
         if kind == MESSAGE:
             stream.receive_body(len(payload))
+        handler = stream.handler
         self._remote_end(stream, bool(flags & END) or kind == REFUSED or kind == ABORT)
-        stream.handler.head(stream, kind, payload, flags)
+        handler.head(stream, kind, payload, flags)
 
     def _remote_end(self, stream: Stream, end: bool) -> None:
         """The peer's half is done; if the peer is the acceptor that was its terminal frame."""

@@ -137,7 +137,8 @@ class ResponseHead(msgspec.Struct, array_like=True):
 
 
 class Refused(msgspec.Struct, array_like=True, frozen=True):
-    """Terminal: surely not begun. ``why``: absent, full, draining, failed, deadlock or expired."""
+    """Terminal: surely not begun. ``why``: absent, full, draining, failed, deadlock, expired, or memory (the
+    receiver of a call cannot open the caller's; ask again with a body)."""
 
     why: str
     failure: FailureHead | None = None
@@ -158,9 +159,18 @@ class Close(msgspec.Struct, array_like=True, frozen=True):
     reason: str = ""
 
 
+class MemoryHead(msgspec.Struct, array_like=True, frozen=True):
+    """Where what would follow a call's head as body lies instead: a segment of ``link.memory``."""
+
+    process: int
+    descriptor: int
+    size: int  # of the segment, in bytes
+    mark: bytes  # it begins with this for as long as it holds what is meant
+
+
 class CallHead(msgspec.Struct, array_like=True):
     """A deployment handle's call. ``payload`` is a protocol-5 pickle of (args, kwargs); if it is larger than fits,
-    it follows as body; the out-of-band buffers (lengths in ``buffers``) follow as body too."""
+    it follows as body; the out-of-band buffers (lengths in ``buffers``) follow as body too, or lie in ``memory``."""
 
     deployment: str
     method: str
@@ -173,6 +183,7 @@ class CallHead(msgspec.Struct, array_like=True):
     payload_bytes: int
     buffers: list[int]
     payload: bytes = b""
+    memory: MemoryHead | None = None
 
 
 class ResultHead(msgspec.Struct, array_like=True):
@@ -239,12 +250,16 @@ class HeadDecoder:
 decode_head: Final = HeadDecoder().decode
 
 
-def frame(kind: int, stream: int, payload: bytes = b"", flags: int = 0) -> bytes:
-    """Encode one frame. Raises ``ProtocolError`` if the payload is over the type's limit."""
-    size = len(payload)
+def header(kind: int, stream: int, size: int, flags: int = 0) -> bytes:
+    """Encode the header of a frame of ``size`` payload bytes. Raises ``ProtocolError`` over the type's limit."""
     if size > _LIMIT_BY_TYPE[kind]:
         raise ProtocolError(f"a {TYPE_NAMES[kind]} frame of {size} bytes is over its limit of {_LIMIT_BY_TYPE[kind]}")
-    return HEADER.pack(size, stream, kind, flags) + payload
+    return HEADER.pack(size, stream, kind, flags)
+
+
+def frame(kind: int, stream: int, payload: bytes | memoryview = b"", flags: int = 0) -> bytes:
+    """Encode one frame. Raises ``ProtocolError`` if the payload is over the type's limit."""
+    return header(kind, stream, len(payload), flags) + payload
 
 
 def credit(stream: int, amount: int) -> bytes:

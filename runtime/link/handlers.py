@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from runtime.link.connection import Link
@@ -31,6 +31,23 @@ class StreamHandler(Protocol):
 
     def lost(self, stream: Stream) -> None:
         """The link went before the stream ended. The last call for this stream."""
+
+
+class Nobody:
+    """The handler of a stream that is over: what still comes concerns nobody."""
+
+    def head(self, stream: Stream, kind: int, payload: memoryview, flags: int) -> None: ...
+
+    def body(self, stream: Stream, data: bytes, end: bool) -> None: ...
+
+    def stopped(self, stream: Stream) -> None: ...
+
+    def cancelled(self, stream: Stream) -> None: ...
+
+    def lost(self, stream: Stream) -> None: ...
+
+
+NOBODY: Final = Nobody()
 
 
 class LinkHandler(Protocol):

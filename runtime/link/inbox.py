@@ -7,7 +7,7 @@ from typing import Final
 
 from runtime.link.frames import HEADER, HEADER_SIZE, KIB, check_header
 
-READ_BUFFER: Final = 128 * KIB
+READ_BUFFER: Final = 256 * KIB  # what a Unix socket holds at most; only what is used of it is resident
 
 # (kind, stream, flags, payload) -> whether to go on; the payload's memory is reused after the call
 OnFrame = Callable[[int, int, int, memoryview], bool]

@@ -20,8 +20,8 @@ class Outbox:
         self.paused = False  # the transport holds more than the high-water mark
         self._loop = loop
         self._transport: asyncio.Transport | None = None
-        self._frames: list[bytes] = []
-        self._bodies: list[bytes] = []
+        self._frames: list[bytes | memoryview] = []
+        self._bodies: list[bytes | memoryview] = []
         self._scheduled = False
 
     def attach(self, transport: asyncio.Transport) -> None:
@@ -34,7 +34,8 @@ class Outbox:
             self._scheduled = True
             self._loop.call_soon(self.flush)
 
-    def body(self, data: bytes) -> None:
+    def body(self, data: bytes | memoryview) -> None:
+        """Queue a body's frame, or the parts of one in turn. It is not copied: it must not change any more."""
         self._bodies.append(data)
         if not self._scheduled:
             self._scheduled = True

@@ -5,10 +5,11 @@ Only links that have shown a token carry pickles: whoever may send one may run c
 
 from __future__ import annotations
 
+import copyreg
 import io
 import pickle
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from runtime.errors import ProtocolError
@@ -34,11 +35,9 @@ class Encoded(NamedTuple):
     def lengths(self) -> list[int]:
         return [len(buffer) for buffer in self.buffers]
 
-    def body(self) -> Iterator[memoryview]:
-        """Yield what follows the head: the payload if it is not inline, then the buffers."""
-        if len(self.payload) > BODY_CHUNK:
-            yield memoryview(self.payload)
-        yield from (buffer for buffer in self.buffers if len(buffer))
+    def body(self) -> list[memoryview]:
+        """Return what follows the head: the payload if it is not inline, then the buffers."""
+        return [memoryview(self.payload), *self.buffers] if len(self.payload) > BODY_CHUNK else self.buffers
 
 
 def encode(obj: object) -> Encoded:
@@ -59,11 +58,12 @@ def encode(obj: object) -> Encoded:
         buffers.append(view)
         return False
 
+    torch = sys.modules.get("torch")
+    if torch is None or not hasattr(torch, "Tensor"):
+        return Encoded(pickle.dumps(obj, protocol=5, buffer_callback=keep_in_band), buffers)
     out = io.BytesIO()
     pickler = pickle.Pickler(out, protocol=5, buffer_callback=keep_in_band)
-    torch = sys.modules.get("torch")
-    if torch is not None and hasattr(torch, "Tensor"):
-        pickler.dispatch_table = {**_copyreg_table(), torch.Tensor: _reduce_tensor}
+    pickler.dispatch_table = {**copyreg.dispatch_table, torch.Tensor: _reduce_tensor}
     pickler.dump(obj)
     return Encoded(out.getvalue(), buffers)
 
@@ -71,12 +71,6 @@ def encode(obj: object) -> Encoded:
 def decode(payload: bytes | bytearray | memoryview, buffers: Sequence[bytearray | memoryview | bytes]) -> Any:
     """Unpickle. Arrays lie on ``buffers`` without a copy: writable ones give writable arrays."""
     return pickle.loads(payload, buffers=buffers)
-
-
-def _copyreg_table() -> dict[type, Callable[[Any], Any]]:
-    import copyreg
-
-    return copyreg.dispatch_table
 
 
 def _reduce_tensor(tensor: Any) -> Any:
@@ -101,7 +95,8 @@ def _tensor(buffer: Any, dtype: str, shape: tuple[int, ...]) -> Any:
 class Incoming:
     """A value that arrives: the head's part at once, the rest as body bytes into buffers of the right size."""
 
-    def __init__(self, inline: bytes, payload_bytes: int, lengths: Sequence[int]) -> None:
+    def __init__(self, inline: bytes, payload_bytes: int, lengths: Sequence[int], *, elsewhere: bool = False) -> None:
+        """``elsewhere``: no body follows, the parts are to be ``take``n from another place."""
         if payload_bytes < 0 or any(length < 0 for length in lengths):
             raise ProtocolError("a value with a negative length")
         if len(lengths) > MAX_BUFFERS or payload_bytes + sum(lengths) > MAX_VALUE_BYTES:
@@ -109,10 +104,20 @@ class Incoming:
         if inline and len(inline) != payload_bytes:
             raise ProtocolError(f"a payload of {payload_bytes} bytes came with {len(inline)}")
         self._inline = inline
-        sizes = [*([] if inline else [payload_bytes]), *lengths]
-        self._parts = [bytearray(size) for size in sizes]
-        self._views = [memoryview(part) for part in self._parts if part]
+        self.lengths = lengths if inline else [payload_bytes, *lengths]  # of what does not come with the head
+        self._parts: Sequence[bytearray | memoryview] = ()
+        self._views: list[memoryview] = []
         self._filled = 0  # bytes of the first view that have arrived
+        if self.lengths and not elsewhere:
+            self._allocate()
+
+    def _allocate(self) -> None:
+        self._parts = parts = [bytearray(length) for length in self.lengths]
+        self._views = [memoryview(part) for part in parts if part]
+
+    def take(self, parts: Sequence[memoryview]) -> None:
+        """Have all of what does not come with the head, in parts of ``lengths``."""
+        self._parts = parts
 
     @property
     def complete(self) -> bool:
@@ -134,9 +139,10 @@ class Incoming:
                 self._views.pop(0)
 
     def value(self) -> Any:
-        """Return the value. Raises ``ProtocolError`` while it is incomplete, or what unpickling raises."""
+        """Return the value, once. Raises ``ProtocolError`` while it is incomplete, or what unpickling raises."""
         if not self.complete:
             raise ProtocolError("a value ended before all of it had arrived")
+        parts, self._parts = self._parts, ()  # only the value holds on to them
         if self._inline:
-            return decode(self._inline, self._parts)
-        return decode(self._parts[0], self._parts[1:])
+            return decode(self._inline, parts)
+        return decode(parts[0], parts[1:])

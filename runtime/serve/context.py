@@ -66,6 +66,22 @@ class CallTransport(Protocol):
     def loop(self) -> asyncio.AbstractEventLoop:
         """The event loop that ``call`` and ``stream`` run on."""
 
+    def start(
+        self,
+        deployment: str,
+        method: str,
+        model: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        request: RequestContext | None,
+        timeout_s: float | None,
+    ) -> asyncio.Future[object] | None:
+        """Start a call at once, on the loop, and return the future of what ``call`` returns or raises.
+
+        Cancelling the future cancels the call. None where something has to be awaited first: then ``call`` makes it.
+        """
+
     async def call(
         self,
         deployment: str,

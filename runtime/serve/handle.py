@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import secrets
 import time
@@ -106,7 +107,9 @@ class DeploymentHandle(Generic[ResponseT]):
                 call.stream, transport.loop, request_id=request.request_id, calls=request.calls
             )
         else:
-            response = DeploymentResponse(call.run, transport.loop, request_id=request.request_id, calls=request.calls)
+            response = DeploymentResponse(
+                call.run, transport.loop, start=call.start, request_id=request.request_id, calls=request.calls
+            )
         return cast("ResponseT", response)
 
     def _transport_here(self) -> CallTransport:
@@ -123,7 +126,9 @@ class DeploymentHandle(Generic[ResponseT]):
     def __getattr__(self, name: str) -> DeploymentHandle[ResponseT]:
         if name.startswith("_"):
             raise AttributeError(name)
-        return self.options(method_name=name)
+        options = self._options
+        named = HandleOptions(name, options.multiplexed_model_id, options.stream)
+        return DeploymentHandle(self.deployment_name, self.app_name, options=named, transport=self._transport)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuilt, (self.deployment_name, self.app_name, self._options)
@@ -158,9 +163,9 @@ def _check_options(options: Mapping[str, Any]) -> None:
             raise TypeError(f"{name} must be of type {kinds[name].__name__}, not {value!r}")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Call:
-    """One call, ready to be made."""
+    """One call, ready to be made. Never changed; frozen would cost each call a microsecond."""
 
     deployment: str
     options: HandleOptions
@@ -168,6 +173,21 @@ class _Call:
     kwargs: Mapping[str, Any]
     request: RequestContext
     transport: CallTransport
+
+    def start(self) -> asyncio.Future[object] | None:
+        """Make the call now, on the transport's loop; None if something has to be awaited first."""
+        if any(isinstance(argument, DeploymentResponse) for argument in (*self.args, *self.kwargs.values())):
+            return None
+        self._refuse_cycle()
+        return self.transport.start(
+            self.deployment,
+            self.options.method_name,
+            self.options.multiplexed_model_id,
+            self.args,
+            self.kwargs,
+            request=self.request,
+            timeout_s=self._time_left_s(),
+        )
 
     async def run(self) -> object:
         args, kwargs = await self._arguments()
@@ -202,6 +222,11 @@ class _Call:
 
     async def _arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Refuse a cycle, then wait for the responses among the arguments."""
+        self._refuse_cycle()
+        args = tuple([await _value(arg) for arg in self.args])
+        return args, {name: await _value(arg) for name, arg in self.kwargs.items()}
+
+    def _refuse_cycle(self) -> None:
         chain = self.request.chain
         if self.deployment in chain:
             path = " → ".join([*chain[chain.index(self.deployment) :], self.deployment])
@@ -209,8 +234,6 @@ class _Call:
                 f"{self.deployment} is waiting for this request already: {path}",
                 hint="a deployment that waits for itself can block all of its replicas; call the code directly",
             )
-        args = tuple([await _value(arg) for arg in self.args])
-        return args, {name: await _value(arg) for name, arg in self.kwargs.items()}
 
     def _time_left_s(self) -> float | None:
         deadline = self.request.deadline

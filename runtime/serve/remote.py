@@ -39,6 +39,22 @@ class RemoteTransport:
     def loop(self) -> asyncio.AbstractEventLoop:
         return self._thread.loop
 
+    def start(
+        self,
+        deployment: str,
+        method: str,
+        model: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        request: RequestContext | None,
+        timeout_s: float | None,
+    ) -> asyncio.Future[object] | None:
+        link = self._link
+        if link is None or not link.alive:
+            return None
+        return calls.start(link, deployment, method, model, args, kwargs, request=request, timeout_s=timeout_s)
+
     async def call(
         self,
         deployment: str,
@@ -51,7 +67,7 @@ class RemoteTransport:
         timeout_s: float | None,
     ) -> object:
         link = await self._connected()
-        return await calls.call(link, deployment, method, model, args, kwargs, request=request, timeout_s=timeout_s)
+        return await calls.start(link, deployment, method, model, args, kwargs, request=request, timeout_s=timeout_s)
 
     async def stream(
         self,

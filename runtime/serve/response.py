@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -24,17 +25,23 @@ class DeploymentResponse(Generic[R]):
         call: Callable[[], Coroutine[Any, Any, R]],
         loop: asyncio.AbstractEventLoop,
         *,
+        start: Callable[[], asyncio.Future[Any] | None] | None = None,
         request_id: str,
         calls: OpenCalls | None = None,
     ) -> None:
-        """Start ``call()`` on ``loop``. ``calls``: the open calls of the request that makes it."""
+        """Start ``call()`` on ``loop``. ``calls``: the open calls of the request that makes it.
+
+        ``start``: asked first on ``loop``, does the same without a task where it can.
+        """
         self.request_id = request_id
         self._loop = loop
         self._cancelled = False
         self._calls = calls
-        self._work: asyncio.Task[R] | concurrent.futures.Future[R]
+        self._thread = 0  # the loop's, where the call was made on it
+        self._work: asyncio.Future[R] | concurrent.futures.Future[R]
         if _running_loop() is loop:
-            self._work = loop.create_task(call())
+            self._thread = threading.get_ident()
+            self._work = _begun(start, loop) or loop.create_task(call())
         else:
             self._work = asyncio.run_coroutine_threadsafe(call(), loop)
         if calls is not None:
@@ -52,7 +59,7 @@ class DeploymentResponse(Generic[R]):
         if _running_loop() is not None:
             raise RuntimeError("response.result() blocks, and this is an event loop: use `await response`")
         future = self._work
-        if isinstance(future, asyncio.Task):
+        if isinstance(future, asyncio.Future):
             future = asyncio.run_coroutine_threadsafe(self._wait(), self._loop)
         try:
             return future.result(timeout_s)
@@ -74,8 +81,8 @@ class DeploymentResponse(Generic[R]):
 
     async def _wait(self) -> R:
         work = self._work
-        if isinstance(work, asyncio.Task):
-            if _running_loop() is not self._loop:
+        if isinstance(work, asyncio.Future):
+            if threading.get_ident() != self._thread:  # cheaper to ask for than the running loop
                 work = asyncio.run_coroutine_threadsafe(self._wait(), self._loop)
                 return await asyncio.wrap_future(work)
             waiting: asyncio.Future[R] = work
@@ -93,12 +100,12 @@ class DeploymentResponse(Generic[R]):
         raise CallCancelled(f"the call was cancelled (request {self.request_id})") from None
 
     def _stop(self) -> None:
-        if isinstance(self._work, asyncio.Task) and _running_loop() is not self._loop:
+        if self._thread and threading.get_ident() != self._thread:
             self._loop.call_soon_threadsafe(self._work.cancel)
         else:
             self._work.cancel()
 
-    def _ended(self, work: asyncio.Task[R] | concurrent.futures.Future[R]) -> None:
+    def _ended(self, work: asyncio.Future[R] | concurrent.futures.Future[R]) -> None:
         if self._calls is not None:
             self._calls.discard(self)
         if not work.cancelled():
@@ -230,6 +237,22 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
+
+
+def _begun(
+    start: Callable[[], asyncio.Future[R] | None] | None, loop: asyncio.AbstractEventLoop
+) -> asyncio.Future[R] | None:
+    """Return what ``start`` returns; what it raises is raised to whoever waits for the response."""
+    if start is None:
+        return None
+    try:
+        return start()
+    except Exception as exc:
+        return loop.create_task(_raised(exc))
+
+
+async def _raised(exc: Exception) -> NoReturn:
+    raise exc
 
 
 async def _first(items: AsyncIterator[R]) -> R:

@@ -44,6 +44,20 @@ class LocalTransport:
     def loop(self) -> asyncio.AbstractEventLoop:
         return self._loop
 
+    def start(
+        self,
+        deployment: str,
+        method: str,
+        model: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        request: RequestContext | None,
+        timeout_s: float | None,
+    ) -> asyncio.Future[object]:
+        link = self.replica(deployment).link
+        return calls.start(link, deployment, method, model, args, kwargs, request=request, timeout_s=timeout_s)
+
     async def call(
         self,
         deployment: str,
@@ -56,7 +70,7 @@ class LocalTransport:
         timeout_s: float | None,
     ) -> object:
         link = self.replica(deployment).link
-        return await calls.call(link, deployment, method, model, args, kwargs, request=request, timeout_s=timeout_s)
+        return await calls.start(link, deployment, method, model, args, kwargs, request=request, timeout_s=timeout_s)
 
     async def stream(
         self,

@@ -29,6 +29,7 @@ from runtime.link.frames import (
     Reply,
     State,
 )
+from runtime.link.handlers import NOBODY
 from runtime.link.stream import StreamEnded, StreamStopped
 from tests.link.fakes import RecordingLink, RecordingStream, hello, link_pair, until
 
@@ -135,6 +136,33 @@ async def test_heads_do_not_overtake_the_body_of_their_stream(short_dir: Path) -
         served.send(frames.RESULT, b"second", END)
         await until(lambda: len(asked.heads) == 2)
         assert bytes(asked.data) == b"abc"
+
+
+async def test_what_is_sent_may_change_at_once(short_dir: Path) -> None:
+    async with link_pair(short_dir) as (link, _, replica):
+        stream = link.open(REQUEST, b"", RecordingStream())
+        buffer = bytearray(b"a" * INITIAL_WINDOW)
+        await stream.send_body(memoryview(buffer), end=True)
+        buffer[:] = b"b" * INITIAL_WINDOW
+        await until(lambda: replica.streams and replica.streams[0][1].ended)
+        assert replica.streams[0][1].data == b"a" * INITIAL_WINDOW
+
+
+async def test_an_ended_stream_lets_its_handler_go(short_dir: Path) -> None:
+    async with link_pair(short_dir) as (link, _, replica):
+        asked = RecordingStream()
+        stream = link.open(REQUEST, b"", asked, END)
+        await until(lambda: replica.streams)
+        served = replica.streams[0][0]
+        assert (stream.handler, served.handler) == (asked, replica.streams[0][1])
+        served.send(RESPONSE, b"", END)
+        await until(lambda: asked.heads)
+        assert stream.handler is served.handler is NOBODY
+        NOBODY.head(stream, RESPONSE, memoryview(b""), END)
+        NOBODY.body(stream, b"", True)
+        NOBODY.stopped(stream)
+        NOBODY.cancelled(stream)
+        NOBODY.lost(stream)
 
 
 async def test_messages_and_their_close_stay_in_order(short_dir: Path) -> None:

@@ -258,7 +258,7 @@ async def test_a_reader_that_stops_holds_the_stream_up(app: App, short_dir: Path
     """)
     async with running(short_dir, import_path=f"{name}:flood") as replica:
         answer = replica.router.open(hold_credit=True)
-        await answer.until(lambda a: len(a.body) == 256 * 1024)
+        await answer.until(lambda a: len(a.body) >= 256 * 1024)
         assert len(sys.modules[name].made) <= 7
         assert answer.stream is not None
         answer.hold_credit = False

@@ -70,7 +70,7 @@ async def test_a_failing_loader_is_published_and_its_traceback_logged(app: App, 
         assert answer.refused.failure is not None
         assert answer.refused.failure.message == "ValueError: zero is no model"
         text = replica.messages("model.load_failed")[0]
-        assert text.startswith("Loading model '0' failed: \nTraceback")
+        assert text.startswith("Loading model '0' failed:\nTraceback")
         assert text.splitlines()[2].strip().startswith(f'File "{short_dir}')
 
 

@@ -22,11 +22,13 @@ from runtime.link.frames import (
     CallHead,
     Command,
     Hello,
+    MemoryHead,
     Refused,
     ResultHead,
     decode_head,
     encode_head,
 )
+from runtime.link.memory import UNREACHABLE
 from runtime.link.stream import Stream
 from tests.router.fakes import DEADLINE_S, FakeReplica, House, Work, at_rest, until
 
@@ -208,6 +210,20 @@ async def test_a_refused_call_is_tried_again(house: House) -> None:
     await stream.send_body(b"later", end=True)
     assert (await settled(caller))[0] == RESULT
     assert second.works[1].parts == [b"later"]
+
+
+async def test_shared_memory_is_the_business_of_caller_and_target(house: House) -> None:
+    async def unreachable(work: Work) -> None:
+        work.refuse(UNREACHABLE)
+
+    first, second = await two(house, script=unreachable)
+    caller, memory = Caller(), MemoryHead(1, 2, 3, b"mark")
+    first.links[0].open(CALL, head_of(memory=memory), caller, END)
+    kind, payload, _ = await settled(caller)
+    assert (kind, decode_head(Refused, payload).why) == (REFUSED, UNREACHABLE)
+    assert second.works[0].head_.memory == memory
+    assert len(second.works) == 1, "no other replica is asked"
+    assert not house.router.fleet.pool("Model").jobs
 
 
 async def test_a_calls_deadline_fails_it(house: House) -> None:

@@ -43,6 +43,9 @@ class FakeTransport:
         self.seen: list[tuple[str, str, str, float | None]] = []
         self.cancelled: list[str] = []
 
+    def start(self, *args: Any, **kwargs: Any) -> None:
+        """Every call is awaited."""
+
     async def call(
         self,
         deployment: str,

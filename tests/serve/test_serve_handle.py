@@ -347,3 +347,56 @@ class TestCyclesAndDeadlines:
         again = pickle.loads(pickle.dumps(error))
         assert (str(again), again.hint) == ("late", "wait longer")
         assert concurrent.futures.TimeoutError is TimeoutError
+
+
+class AtOnce(FakeTransport):
+    """Starts calls without a task, as a transport does whose link stands."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        super().__init__({("Model", "add"): self.add})
+        self.error = error
+        self.futures: list[asyncio.Future[object]] = []
+
+    def start(self, *args: Any, **kwargs: Any) -> Any:
+        if self.error is not None:
+            raise self.error
+        self.futures.append(self.loop.create_future())
+        return self.futures[-1]
+
+    async def add(self, x: int, y: int) -> int:
+        return x + y
+
+
+class TestStartedAtOnce:
+    async def test_the_call_is_on_its_way_when_remote_returns(self) -> None:
+        transport = AtOnce()
+        response = DeploymentHandle("Model", transport=transport).remote(1)
+        [future] = transport.futures
+        future.set_result(2)
+        assert await response == await response == 2
+        assert await asyncio.to_thread(response.result, 5) == 2
+
+    @pytest.mark.parametrize(("error", "raised"), [(ValueError("no"), ValueError), (StopIteration(), RuntimeError)])
+    async def test_what_keeps_it_from_starting_is_raised_to_who_waits(
+        self, error: Exception, raised: type[Exception]
+    ) -> None:
+        response = DeploymentHandle("Model", transport=AtOnce(error)).remote(1)
+        with pytest.raises(raised):
+            await response
+
+    async def test_giving_it_up_cancels_the_future(self) -> None:
+        transport = AtOnce()
+        response = DeploymentHandle("Model", transport=transport).remote(1)
+        await asyncio.to_thread(response.cancel)
+        with pytest.raises(CallCancelled):
+            await response
+        assert transport.futures[0].cancelled()
+
+    async def test_responses_among_the_arguments_are_awaited_first(self) -> None:
+        transport = AtOnce()
+        handle = DeploymentHandle("Model", transport=transport)
+        first = handle.remote(1)
+        second = handle.add.remote(first, y=3)
+        transport.futures[0].set_result(4)
+        assert await second == 7
+        assert len(transport.futures) == 1

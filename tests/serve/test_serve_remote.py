@@ -31,9 +31,10 @@ from runtime.link.frames import (
     decode_head,
     encode_head,
 )  # fmt: skip
+from runtime.link.memory import UNREACHABLE
 from runtime.link.stream import Stream, StreamEnded
 from runtime.project import Project
-from runtime.serve import api, calls
+from runtime.serve import api
 from runtime.serve.codec import Encoded, Incoming, encode
 from runtime.serve.context import RequestContext, request_context
 from runtime.serve.failures import RemoteError, encode_error
@@ -72,6 +73,8 @@ class Router:
     def opened(self, stream: Stream, kind: int, payload: memoryview, flags: int) -> Call:
         head = decode_head(CallHead, payload)
         self.heads.append(head)
+        if head.memory is not None:  # as a replica elsewhere does
+            stream.send(REFUSED, encode_head(Refused(UNREACHABLE)))
         return Call(self, stream, head)
 
     def connected(self, link: Link) -> None:
@@ -89,7 +92,8 @@ class Call:
         self.router, self.stream, self.call = router, stream, head
         self.arguments = Incoming(head.payload, head.payload_bytes, head.buffers)
         self.task: asyncio.Task[None] | None = None
-        self.start()
+        if not stream.closed:
+            self.start()
 
     def start(self) -> None:
         if self.arguments.complete and self.task is None:
@@ -197,14 +201,19 @@ class TestCalls:
         assert (head.route, head.chain, head.time_left_ms, head.streaming) == ("/x", ["Front"], 1500, False)
         assert router.links[0].peer.role == "handle"
 
-    async def test_large_arguments_and_results_travel_as_body(self, router: Router, transport: RemoteTransport) -> None:
+    async def test_large_arguments_and_results_travel_as_body_where_memory_is_not_shared(
+        self, router: Router, transport: RemoteTransport
+    ) -> None:
         numpy = pytest.importorskip("numpy")
         array, text = numpy.arange(400_000), "x" * 300_000
         (got, same), _ = await call(transport, "echo", array, text)
         assert numpy.array_equal(got, array)
         assert same == text
-        assert router.heads[0].payload == b""
-        assert router.heads[0].buffers == [array.nbytes]
+        assert [head.payload for head in router.heads] == [b"", b""]
+        assert [head.memory is None for head in router.heads] == [False, True]
+        assert router.heads[1].buffers == [array.nbytes]
+        await call(transport, "echo", array, text)
+        assert [head.memory is None for head in router.heads] == [False, True, True], "it is not tried again"
 
     async def test_an_exception_has_the_remote_traceback_as_its_cause(
         self, router: Router, transport: RemoteTransport
@@ -337,7 +346,3 @@ class TestHandles:
         with pytest.raises(NotRunning, match="no socket for handles"):
             await call(nowhere, "echo")
         nowhere.close()
-
-    def test_calls_have_one_end(self) -> None:
-        answers = calls.Answers("Model.x")
-        answers.give_up()  # never opened: nothing to cancel
