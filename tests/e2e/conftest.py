@@ -106,7 +106,10 @@ def make_cli() -> Iterator[Callable[[Path], Cli]]:
         for record in home.glob("projects/*/supervisor.json"):
             config = json.loads((record.parent / "project.json").read_bytes())["config_path"]
             subprocess.run(
-                [sys.executable, "-P", "-m", "mux_cli", "down"], cwd=Path(config).parent, env=cli.env, capture_output=True,
+                [sys.executable, "-P", "-m", "mux_cli", "down"],
+                cwd=Path(config).parent,
+                env=cli.env,
+                capture_output=True,
                 timeout=DEADLINE_S, check=False,
             )  # fmt: skip
         shutil.rmtree(home, ignore_errors=True)

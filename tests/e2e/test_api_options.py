@@ -60,6 +60,7 @@ def test_constructors_reconfigure_and_the_end(life: Callable[[str], Cli], marks:
     project("life", BORN % ', user_config: {greeting: "refused"}', cli.folder)
     refused = cli.run("deploy", "mux.yaml", code=3)
     assert "no such greeting" in refused.stderr
+    assert 'app.py", line' in refused.stderr
     assert cli.ask("m1")[1] == second
 
     pids = cli.pids()
@@ -102,7 +103,12 @@ def test_the_codes_options_hold_where_the_yaml_is_silent(life: Callable[[str], C
 
 
 def test_the_codes_number_of_replicas_holds_where_the_yaml_is_silent(life: Callable[[str], Cli]) -> None:
-    assert len(life(LIMITED % "").status()["replicas"]) == 2
+    cli = life(LIMITED % "")
+    assert [each["state"] for each in cli.status()["replicas"]] == ["ready", "ready"]
+    assert cli.status()["deployments"][0]["want"] == 2
+    cli.run("deploy", "mux.yaml", "--dry-run")
+    project("life", LIMITED % ", num_replicas: 1", cli.folder)
+    assert "num_replicas 2 (by the code) → 1" in cli.run("deploy", "mux.yaml", "--dry-run", code=10).stdout
 
 
 def test_the_codes_queue_holds_where_the_yaml_is_silent(life: Callable[[str], Cli], marks: Path) -> None:
@@ -132,6 +138,16 @@ def test_a_default_that_is_written_later_is_a_change(life: Callable[[str], Cli],
     cli = life(LIMITED % ", num_replicas: 1, max_queued_requests: 10")
     pid = cli.ask(path="/limited/config")[1]["pid"]
     project("life", LIMITED % ", num_replicas: 1, max_queued_requests: 10, max_ongoing_requests: 5", cli.folder)
+    planned = cli.run("deploy", "mux.yaml", "--dry-run", code=10)
+    assert "max_ongoing_requests 2 (by the code) → 5" in planned.stdout
     cli.run("deploy", "mux.yaml")
     assert peak_of(cli, marks, 5) == 5
-    assert cli.ask(path="/limited/config")[1]["pid"] == pid
+    assert cli.ask(path="/limited/config")[1]["pid"] != pid  # how many run at once needs a new process
+
+
+def test_a_default_that_is_written_later_is_given_to_what_runs(life: Callable[[str], Cli]) -> None:
+    cli = life(LIMITED % ", num_replicas: 1")
+    first = cli.ask(path="/limited/config")[1]
+    project("life", LIMITED % ", num_replicas: 1, user_config: {}", cli.folder)
+    cli.run("deploy", "mux.yaml")
+    assert cli.ask(path="/limited/config")[1] == {"config": {}, "pid": first["pid"]}

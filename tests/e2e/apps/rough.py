@@ -22,11 +22,8 @@ def mark(word: str) -> None:
         file.write(f"{word}\n")
 
 
-async def marked(word: str) -> None:
-    """Wait until a test has written ``word``."""
-    async with asyncio.timeout(30):
-        while word not in MARKS.read_text().split("\n"):
-            await asyncio.sleep(0.01)
+def is_marked(word: str) -> bool:
+    return word in MARKS.read_text().split("\n")
 
 
 def load_model(model_id: str) -> str:
@@ -36,19 +33,27 @@ def load_model(model_id: str) -> str:
         raise LookupError(f"no model {model_id}")
     if kind == "broken":
         raise ValueError(f"the weights of {model_id} are torn")
-    if kind == "hanging":
-        threading.Event().wait(20)
     if kind == "deadly":
         os._exit(7)
-    if kind == "slow":
-        time.sleep(0.5)
+    if kind == "held":
+        hold_thread(model_id)
     return model_id
+
+
+def load_file(model_id: str, path: str) -> str:
+    return Path(path).read_text()
+
+
+def hold_thread(name: str) -> None:
+    """Return once the test says so."""
+    deadline, pause = time.monotonic() + 30, threading.Event()
+    while not is_marked(f"release {name}") and time.monotonic() < deadline:
+        pause.wait(0.01)
 
 
 async def predict(model: str | None = None, request: Request | None = None) -> Any:
     assert request is not None
-    path = request.url.path.rpartition("/")[2]
-    return await DOES.get(path, who)(model, request)
+    return await DOES.get(request.url.path.rpartition("/")[2], who)(model, request)
 
 
 async def who(model: str | None, request: Request) -> Any:
@@ -64,7 +69,9 @@ async def die(model: str | None, request: Request) -> Any:
 
 
 async def block(model: str | None, request: Request) -> Any:
-    time.sleep(float(request.query_params["s"]))
+    """Block the loop until the test says so."""
+    mark(f"begin {request.query_params['name']}")
+    hold_thread(request.query_params["name"])
     return "blocked"
 
 
@@ -73,7 +80,9 @@ async def hold(model: str | None, request: Request) -> Any:
     name = request.query_params["name"]
     mark(f"begin {name}")
     try:
-        await marked(f"release {name}")
+        async with asyncio.timeout(30):
+            while not is_marked(f"release {name}"):  # noqa: ASYNC110 - another process says so, through a file
+                await asyncio.sleep(0.01)
     except asyncio.CancelledError:
         mark(f"cancelled {name}")
         raise
@@ -81,16 +90,16 @@ async def hold(model: str | None, request: Request) -> Any:
 
 
 async def say(model: str | None, request: Request) -> Any:
-    print(request.query_params["word"])
+    """Print a word, and much beside it."""
+    print(request.query_params["word"], "." * int(request.query_params.get("dots", "0")))
     return "said"
 
 
 async def pour(model: str | None, request: Request) -> Any:
     """Stream ``mib`` of bytes."""
-    count = int(request.query_params["mib"]) * 16
 
     async def chunks() -> AsyncIterator[bytes]:
-        for _ in range(count):
+        for _ in range(int(request.query_params["mib"]) * 16):
             yield CHUNK
 
     return StreamingResponse(chunks())
