@@ -71,7 +71,8 @@ def read_request(path: Path) -> tuple[str, ApplyRequest]:
 
     loaded = load_config(path, os.environ)
     digests = code_digests(loaded.config, path.parent)
-    request = ApplyRequest(config=loaded.config.model_dump(mode="json", exclude_unset=True), env=dict(os.environ), digests=digests)
+    config = loaded.config.model_dump(mode="json", exclude_unset=True)  # what is not written, the code may say
+    request = ApplyRequest(config=config, env=dict(os.environ), digests=digests)
     return loaded.config.name, request
 
 
