@@ -292,6 +292,7 @@ class Host:
                 )
             )  # fmt: skip
         elif verb == "unwant":
+            self.models.log.forget(Key(0, command.model))
             self.apply(brain.Unwanted(link.id, command.model))
         elif verb == "release":
             self.apply(brain.Released(link.id, command.model))

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from runtime.core.events import Failure
-from runtime.errors import MuxError, StoreError, UserCodeError, by_code
+from runtime.errors import ModelNotFound, MuxError, StoreError, UserCodeError, by_code
 from runtime.link.frames import FailureHead, Headers
 from runtime.router.request_headers import HOP_BY_HOP
 
@@ -88,7 +88,8 @@ def relayed_error(code: str, message: str, retry_after_s: float | None = None) -
 
 def error_of(failure: Failure | FailureHead) -> MuxError:
     """Return the error that a failure on the wire or in the brain stands for."""
-    return relayed_error(failure.code, failure.message, failure.retry_after_s)
+    missing = failure.code == ModelNotFound.code  # to ask again soon is no help: the source says that it is not there
+    return relayed_error(failure.code, failure.message, None if missing else failure.retry_after_s)
 
 
 def _framed(head: AnswerHead, method: str, whole_body: int) -> AnswerHead:

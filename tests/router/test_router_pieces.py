@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from runtime.core.events import Failure
 from runtime.errors import BadModelId, BadRequest, UserCodeError
-from runtime.router.answers import relayed_error, safe_head
+from runtime.router.answers import error_of, relayed_error, safe_head
 from runtime.router.model_ids import ModelIds
 from runtime.router.request_headers import HeaderReader, spellings, timeout_of
 from runtime.router.request_ids import RequestIds
@@ -138,3 +139,8 @@ def test_a_histograms_last_bucket_is_everything_above() -> None:
         histogram.observe(ms)
     assert histogram.counts[:2] == [2, 1]
     assert histogram.counts[len(BOUNDS_MS)] == 1
+
+
+def test_a_missing_model_is_not_worth_asking_for_again_soon() -> None:
+    assert error_of(Failure("model_not_found", "no such model", 1.0)).retry_after_s is None
+    assert error_of(Failure("model_load_failed", "torn", 1.0)).retry_after_s == 1.0
