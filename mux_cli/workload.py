@@ -78,6 +78,12 @@ LoadTimeOption = Annotated[
 WorkTimeOption = Annotated[
     str, typer.Option("--work-s", metavar="S[..S]", help="Seconds a request takes; a range is drawn for each.")
 ]
+PolicyOption = Annotated[
+    str | None, typer.Option("--policy", metavar="NAME", help="The eviction policy; default: the config's, else lru.")
+]
+PoliciesOption = Annotated[
+    list[str] | None, typer.Option("--policy", metavar="NAME", help="Only this one; may be repeated. Default: all.")
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,17 +171,56 @@ def deployment_of(config: Path | None, name: str) -> tuple[Deployment | None, in
     return found, loaded.http.routers
 
 
-def shape_of(config: Path | None, deployment: str, measured: Measured | None, given: dict[str, Any]) -> Shape:
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """What was typed about the pool; None or empty where nothing was."""
+
+    replicas: int | None
+    slots: int | None
+    places: int | None
+    routers: int | None
+    max_concurrent_loads: int | None
+    load_s: str
+    work_s: str
+    eviction: str | None = None
+
+    def values(self) -> dict[str, Any]:
+        """Return what was typed, by the names of ``Shape``. Raises ``UsageProblem``."""
+        whole = {
+            "replicas": self.replicas,
+            "slots": self.slots,
+            "places": self.places,
+            "routers": self.routers,
+            "max_concurrent_loads": self.max_concurrent_loads,
+            "load_s": span(self.load_s, "--load-s"),
+            "work_s": span(self.work_s, "--work-s"),
+            "eviction": policy(self.eviction) if self.eviction is not None else None,
+        }
+        return {name: value for name, value in whole.items() if value is not None}
+
+
+def policy(name: str) -> str:
+    """Return the name of an eviction policy. Raises ``UsageProblem`` if there is none of that name."""
+    from runtime.core.eviction import POLICIES
+
+    if name not in POLICIES:
+        raise UsageProblem(f"There is no policy '{name}'.", hint=f"There are {', '.join(POLICIES)}.")
+    return name
+
+
+def shape_of(config: Path | None, traffic: Traffic, typed: Typed) -> Shape:
     """Return the pool: what was typed, else what the config says, else what the logs tell, else a default."""
     from runtime.simulate.shape import Shape, Span
 
-    found, routers = deployment_of(config, deployment)
+    given = typed.values()
+    found, routers = deployment_of(config, traffic.deployment)
     known: dict[str, Any] = {"routers": routers} | (_of_config(found) if found is not None else {})
+    measured = traffic.measured()
     if measured is not None:
         known |= {"load_s": Span(measured.load_s)} if measured.load_s is not None else {}
         known |= {"work_s": Span(measured.work_s)} if measured.work_s is not None else {}
         known["model_bytes"] = measured.model_bytes
-    return Shape(**known | {key: value for key, value in given.items() if value is not None})
+    return Shape(**known | given)
 
 
 def _of_config(deployment: Deployment) -> dict[str, Any]:

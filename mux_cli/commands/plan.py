@@ -18,6 +18,7 @@ from mux_cli.workload import (
     LoadTimeOption,
     ModelsOption,
     PlacesOption,
+    PolicyOption,
     RateOption,
     ReplicasOption,
     RequestsOption,
@@ -27,10 +28,10 @@ from mux_cli.workload import (
     SlotsOption,
     TraceOption,
     Traffic,
+    Typed,
     WorkTimeOption,
     ZipfOption,
     shape_of,
-    span,
 )
 
 if TYPE_CHECKING:
@@ -42,6 +43,17 @@ if TYPE_CHECKING:
 app = command()
 
 TRIED_REQUESTS = 20_000  # of a trace, in each simulated run
+
+HitRateOption = Annotated[
+    float | None, typer.Option(min=0.0, max=1.0, metavar="SHARE", help="Requests that find their model in memory.")
+]
+P99Option = Annotated[
+    float | None, typer.Option(min=0.0, metavar="S", help="Seconds within which 99 of 100 requests begin.")
+]
+VaryOption = Annotated[
+    Literal["replicas", "slots"], typer.Option(help="What may grow: replicas, or the slots of each.")
+]
+SvgOption = Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Also draw the curve into a file.")]
 
 
 @app.command(
@@ -64,15 +76,9 @@ def plan(
     clients: ClientsOption = None,
     requests: RequestsOption = None,
     seed: SeedOption = 0,
-    target_hit_rate: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, metavar="SHARE", help="Requests that find their model in memory.")
-    ] = None,
-    target_p99: Annotated[
-        float | None, typer.Option(min=0.0, metavar="S", help="Seconds within which 99 of 100 requests begin.")
-    ] = None,
-    vary: Annotated[
-        Literal["replicas", "slots"], typer.Option(help="What may grow: replicas, or the slots of each.")
-    ] = "replicas",
+    target_hit_rate: HitRateOption = None,
+    target_p99: P99Option = None,
+    vary: VaryOption = "replicas",
     replicas: ReplicasOption = None,
     slots: SlotsOption = None,
     places: PlacesOption = None,
@@ -80,33 +86,21 @@ def plan(
     max_concurrent_loads: LoadsOption = None,
     load_s: LoadTimeOption = "",
     work_s: WorkTimeOption = "",
-    policy: Annotated[
-        str | None,
-        typer.Option("--policy", metavar="NAME", help="The eviction policy; default: the config's, else lru."),
-    ] = None,
-    svg: Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Also draw the curve into a file.")] = None,
+    policy: PolicyOption = None,
+    svg: SvgOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Tell how many replicas and slots a trace needs: the miss-ratio curve, and the smallest pool that will do.
 
     The curve is of one LRU cache. With a target, pools are tried by simulation, the first 20,000 requests each.
     """
-    from runtime.core.eviction import POLICIES
     from runtime.simulate.curve import MissRatioCurve
     from runtime.simulate.sizing import Target
 
-    if policy is not None and policy not in POLICIES:
-        from mux_cli.exits import UsageProblem
-
-        raise UsageProblem(f"There is no policy '{policy}'.", hint=f"There are {', '.join(POLICIES)}.")
     traffic = Traffic(trace, zipf, models, hot, scan, drift, rate, clients, requests, seed, deployment)
     requested = traffic.to_trace()
-    typed = {
-        "replicas": replicas, "slots": slots, "places": places, "routers": routers,
-        "max_concurrent_loads": max_concurrent_loads, "load_s": span(load_s, "--load-s"),
-        "work_s": span(work_s, "--work-s"), "eviction": policy,
-    }  # fmt: skip
-    shape = shape_of(config, deployment, traffic.measured(), typed)
+    typed = Typed(replicas, slots, places, routers, max_concurrent_loads, load_s, work_s, policy)
+    shape = shape_of(config, traffic, typed)
     target = Target(target_hit_rate, target_p99)
     curve = MissRatioCurve.of(requested)
     sizing = _size(shape, requested, traffic, target, curve, vary, as_json)

@@ -17,6 +17,7 @@ from mux_cli.workload import (
     LoadTimeOption,
     ModelsOption,
     PlacesOption,
+    PoliciesOption,
     RateOption,
     ReplicasOption,
     RequestsOption,
@@ -26,10 +27,11 @@ from mux_cli.workload import (
     SlotsOption,
     TraceOption,
     Traffic,
+    Typed,
     WorkTimeOption,
     ZipfOption,
+    policy,
     shape_of,
-    span,
 )
 
 if TYPE_CHECKING:
@@ -39,6 +41,24 @@ if TYPE_CHECKING:
     from runtime.simulate.shape import Shape
 
 app = command()
+
+FaultsOption = Annotated[
+    int | None, typer.Option("--faults", metavar="SEED", help="Draw what goes wrong: deaths, failures, delays.")
+]
+KillOption = Annotated[
+    float | None, typer.Option("--kill-every", min=0.01, metavar="S", help="A replica dies every S seconds or so.")
+]
+SlowOption = Annotated[
+    float | None, typer.Option(min=0.0, max=1.0, metavar="SHARE", help="So many loads take 10 times as long.")
+]
+FailingOption = Annotated[float | None, typer.Option(min=0.0, max=1.0, metavar="SHARE", help="So many loads fail.")]
+LateOption = Annotated[
+    float | None, typer.Option(min=0.0, max=1.0, metavar="SHARE", help="So many messages take 50 ms.")
+]
+CheckOption = Annotated[bool, typer.Option("--check", help="Hold the brain's invariants to every step; slower.")]
+ReplayOption = Annotated[
+    int | None, typer.Option("--replay", metavar="SEED", help="Replay a random story of the tests, checked.")
+]
 
 
 @app.command(
@@ -68,28 +88,14 @@ def simulate(
     max_concurrent_loads: LoadsOption = None,
     load_s: LoadTimeOption = "",
     work_s: WorkTimeOption = "",
-    policy: Annotated[
-        list[str] | None, typer.Option("--policy", metavar="NAME", help="Only this one; may be repeated. Default: all.")
-    ] = None,
-    faults: Annotated[
-        int | None, typer.Option("--faults", metavar="SEED", help="Draw what goes wrong: deaths, failures, delays.")
-    ] = None,
-    kill_every: Annotated[
-        float | None, typer.Option("--kill-every", min=0.01, metavar="S", help="A replica dies every S seconds or so.")
-    ] = None,
-    slow_loads: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, metavar="SHARE", help="So many loads take 10 times as long.")
-    ] = None,
-    failing_loads: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, metavar="SHARE", help="So many loads fail.")
-    ] = None,
-    late_messages: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, metavar="SHARE", help="So many messages take 50 ms.")
-    ] = None,
-    check: Annotated[bool, typer.Option("--check", help="Hold the brain's invariants to every step; slower.")] = False,
-    replay: Annotated[
-        int | None, typer.Option("--replay", metavar="SEED", help="Replay a random story of the tests, checked.")
-    ] = None,
+    policies: PoliciesOption = None,
+    faults: FaultsOption = None,
+    kill_every: KillOption = None,
+    slow_loads: SlowOption = None,
+    failing_loads: FailingOption = None,
+    late_messages: LateOption = None,
+    check: CheckOption = False,
+    replay: ReplayOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run traffic through a simulated pool: hits, loads, waits and evictions, per eviction policy side by side.
@@ -97,40 +103,33 @@ def simulate(
     Time is virtual; router and replicas decide with the very code of production. Beside the policies stand one cache
     of all slots with LRU, and with knowledge of the future (Belady).
     """
-    from runtime.simulate.faults import Faults
-
     if replay is not None:
         _replay(replay, as_json)
         return
     traffic = Traffic(trace, zipf, models, hot, scan, drift, rate, clients, requests, seed, deployment)
     requested = traffic.to_trace()
-    typed = {
-        "replicas": replicas, "slots": slots, "places": places, "routers": routers,
-        "max_concurrent_loads": max_concurrent_loads, "load_s": span(load_s, "--load-s"),
-        "work_s": span(work_s, "--work-s"),
-    }  # fmt: skip
-    shape = shape_of(config, deployment, traffic.measured(), typed)
-    wrong = _faults(
-        Faults.drawn(faults) if faults is not None else Faults(),
-        kill_every_s=kill_every, slow_loads=slow_loads, failing_loads=failing_loads, late_messages=late_messages,
-    )  # fmt: skip
-    _Comparison(shape, requested, wrong, traffic, check, as_json).run(_policies(policy))
+    shape = shape_of(config, traffic, Typed(replicas, slots, places, routers, max_concurrent_loads, load_s, work_s))
+    wrong = _faults(faults, kill_every, slow_loads, failing_loads, late_messages)
+    _Comparison(shape, requested, wrong, traffic, check, as_json).run(_policies(policies))
 
 
-def _faults(drawn: Faults, **typed: float | None) -> Faults:
+def _faults(
+    seed: int | None, kill_every_s: float | None, slow: float | None, failing: float | None, late: float | None
+) -> Faults:
+    """Return what goes wrong: what was typed, else what was drawn, else nothing."""
     from dataclasses import replace
 
+    from runtime.simulate.faults import Faults
+
+    drawn = Faults.drawn(seed) if seed is not None else Faults()
+    typed = {"kill_every_s": kill_every_s, "slow_loads": slow, "failing_loads": failing, "late_messages": late}
     return replace(drawn, **{name: value for name, value in typed.items() if value is not None})
 
 
 def _policies(chosen: list[str] | None) -> list[str]:
-    from mux_cli.exits import UsageProblem
     from runtime.core.eviction import POLICIES
 
-    for name in chosen or ():
-        if name not in POLICIES:
-            raise UsageProblem(f"There is no policy '{name}'.", hint=f"There are {', '.join(POLICIES)}.")
-    return list(dict.fromkeys(chosen or POLICIES))
+    return list(dict.fromkeys(policy(name) for name in chosen or POLICIES))
 
 
 class _Comparison:

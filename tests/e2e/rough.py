@@ -60,13 +60,16 @@ class Rough:
 
 
 @contextmanager
-def rough(yaml: str = YAML, folder: Path | None = None) -> Iterator[Rough]:
-    """Deploy the app with a config and give what is needed to be rough with it."""
+def rough(yaml: str = YAML, folder: Path | None = None, *, http: str = "port: 0") -> Iterator[Rough]:
+    """Deploy the app with a config and give what is needed to be rough with it. ``http``: of the config."""
     with tempfile.TemporaryDirectory(prefix="mux-rough-", dir="/tmp") as scratch, pytest.MonkeyPatch.context() as patch:
         marks = Path(scratch) / "marks"
         marks.touch()
         patch.setenv("MARKS", str(marks))
-        with deployed(project("rough", yaml, folder or Path(scratch) / "rough")) as cli:
+        made = project("rough", yaml, folder or Path(scratch) / "rough")
+        config = made / "mux.yaml"
+        config.write_text(config.read_text().replace("http: {port: 0}", f"http: {{{http}}}"))
+        with deployed(made) as cli:
             yield Rough(cli, marks)
 
 

@@ -19,9 +19,7 @@ MODELS = ("a", "b", "c", "d")
 
 @pytest.fixture(scope="module")
 def app() -> Iterator[Rough]:
-    with rough(YAML) as running:
-        running.edit("http: {port: 0}", "http: {port: 0, routers: 2}")
-        running.cli.run("deploy")
+    with rough(YAML, http="port: 0, routers: 2") as running:
         yield running
 
 
