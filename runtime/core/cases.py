@@ -26,6 +26,7 @@ CASES: Final[dict[int, str]] = {
     126: "the replica drains: its unstarted wants are taken back",
     127: "the want has waited at a crowded or stuck replica: taken back to move",
     128: "the model has gone from a replica: whatever was wanted of it there is over",
+    129: "a load elsewhere has begun: requests are expected back when it ends",
     130: "the last waiting request of the model was dispatched: its claims are released",
     131: "a place was offered and nothing waits for it",
     # and fails

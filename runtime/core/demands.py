@@ -8,7 +8,7 @@ from itertools import islice
 
 from runtime.core import ranking
 from runtime.core.decisions import Decisions
-from runtime.core.events import Release, SchedulerEffect, Unwant, Want, WantKind
+from runtime.core.events import Expect, Release, SchedulerEffect, Unwant, Want, WantKind
 from runtime.core.failures import FailureMemory
 from runtime.core.models import Bid, Demand, Model
 from runtime.core.pool import Pool, ReplicaView
@@ -19,6 +19,7 @@ PATIENCE_S = 0.25  # the least time that a want stays where it is before a look 
 MAX_PATIENCE_S = 30.0
 PULLED_FROM = 64  # of the models that wait longest, how many are looked at when a replica could start one
 SPARE_FROM = 8  # of the models that a replica has held longest, how many are looked at for one to spare
+TOLD = 8  # replicas, from which on a load elsewhere is no reason to keep a model
 DEFAULT_LOAD_S = 1.0  # before any load was measured
 
 
@@ -200,16 +201,27 @@ class Demands:
         if spare <= 0:
             return
         movable: list[tuple[int, Model, Bid]] = []
+        able: dict[int, int] = {}  # how many unstarted wants each of the others could start, less those already seen
         for model in islice(waiting, PULLED_FROM):
             bid = model.demand.cold if model.demand is not None else None
-            if bid is None or bid.withdrawing or bid.view is view or bid.view.ready_for >= 0:
+            if bid is None or bid.withdrawing or bid.view is view or model.name in bid.view.loading:
                 continue
-            started = model.name in bid.view.loading
-            if not started and not model.holders and not self._failures.where(model.name) & view.bit:
+            left = able.get(bid.view.bit)
+            if left is None:
+                left = bid.view.startable
+            able[bid.view.bit] = left - 1
+            if left <= 0 and not model.holders and not self._failures.where(model.name) & view.bit:
                 assert model.demand is not None
                 movable.append((model.demand.queue.head.number, model, bid))
         for _, model, bid in sorted(movable, key=lambda item: item[0])[:spare]:
             self.withdraw(model, bid, 122, now, out)
+
+    def foretell(self, model: Model, view: ReplicaView, out: Effects) -> None:
+        """Tell the other replicas when the load that began at ``view`` ends; of many, too few clients return to one."""
+        others = self._pool.up & ~view.bit
+        if others.bit_count() < TOLD:
+            for other in self._pool.each(others):
+                out.append(Expect(other.id, self.load_s(model), case=129))
 
     def settle(self, model: Model, demand: Demand, now: float, out: Effects) -> None:
         """Release and take back what is no longer needed once nobody waits; drop what is empty."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
-from runtime.core.events import Failure
+from runtime.core.events import Failure, Key
 
 K = TypeVar("K", bound=Hashable)
 
@@ -73,3 +73,18 @@ class FailureMemory(Generic[K]):
 
     def __contains__(self, key: object) -> bool:
         return key in self._table
+
+
+MESSAGES: Final[dict[str, str]] = {
+    "load_timeout": "model {model!r} was not loaded in time",
+    "model_too_large": "model {model!r} is larger than the byte budget less what is pinned",
+    "model_unloaded": "model {model!r} was unloaded by an operator",
+    "slots_busy": "no slot for model {model!r}: every one is pinned or held by a long request",
+    "slot_deadlock": "model {model!r} waits for a slot, and every slot is held by requests that wait like this one",
+    "draining": "model {model!r} is not loaded any more: the replica is stopping",
+}
+
+
+def failure_of(code: str, key: Key, retry_after_s: float | None = None) -> Failure:
+    """Return the failure of ``code`` in words."""
+    return Failure(code, MESSAGES[code].format(model=key.model), retry_after_s)

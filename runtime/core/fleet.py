@@ -36,6 +36,7 @@ class Fleet:
             self._news.model_changed(ev.ModelChanged(view.id, status), now, out)
         if bool(was_loose) != bool(self._state.pool.loose):
             self._serving.requeue_all(now, out)
+        self._demands.pull(view, self._state.waiting, now, out)
         for model in list(self._state.waiting):
             self._demands.seek(model, now, out)
         self._serving.serve(view, now, out)

@@ -53,9 +53,7 @@ class Leases:
         """Lease ``entry``: it is in use and, by its start, used once more."""
         lease = Lease(entry, now, claimed)
         self.young[lease] = None
-        past = entry.past
-        self._history.used(past, now - entry.last_start if past.uses else -1.0)
-        entry.last_start = now
+        self._history.used(entry.past, now)
         entry.leases += 1
         if entry.leases == 1:
             cache.idle.pop(entry.key.model, None)

@@ -20,6 +20,7 @@ from runtime.core.events import (
     Unload,
     UnloadReason,
 )
+from runtime.core.failures import failure_of
 from runtime.core.replica_state import ReplicaState
 from runtime.core.slots import Entry
 from runtime.core.wants import Want
@@ -29,20 +30,6 @@ Effects = list[ResidencyEffect]
 USEFULNESS: Final[dict[ModelState, int]] = {
     "absent": 0, "failed": 0, "abandoned": 1, "unloading": 2, "draining": 3, "fetching": 4, "loading": 5, "resident": 6,
 }  # fmt: skip
-
-MESSAGES: Final[dict[str, str]] = {
-    "load_timeout": "model {model!r} was not loaded in time",
-    "model_too_large": "model {model!r} is larger than the byte budget less what is pinned",
-    "model_unloaded": "model {model!r} was unloaded by an operator",
-    "slots_busy": "no slot for model {model!r}: every one is pinned or held by a long request",
-    "slot_deadlock": "model {model!r} waits for a slot, and every slot is held by requests that wait like this one",
-    "draining": "model {model!r} is not loaded any more: the replica is stopping",
-}
-
-
-def failure_of(code: str, key: Key, retry_after_s: float | None = None) -> Failure:
-    """Return the failure of ``code`` in words."""
-    return Failure(code, MESSAGES[code].format(model=key.model), retry_after_s)
 
 
 class Loader:

@@ -11,7 +11,9 @@ from runtime.core.replica_state import ReplicaState
 from runtime.core.slots import Cache, Entry
 from runtime.core.wants import Want
 
-IDLE_GRACE = 0.15  # of its load time: how long a model in frequent use stays although idle
+FREQUENT = 2.0  # load times: a model that is used more often than once in so long is in frequent use
+IDLE_GRACE = 0.06  # of its load time: how long a model in frequent use stays although idle
+HORIZON = 0.5  # of its load time: how soon requests must be expected back for it to stay for them
 RESIDENCY = 0.5  # of its load time: how long a busy model stays before it may yield
 SHOWN = 8  # candidates kept in a decision
 
@@ -22,20 +24,39 @@ def standing(state: ReplicaState, entry: Entry, now: float) -> Standing:
     return Standing(now - entry.idle_since, past.uses, state.history.frequency(past), entry.load_s, entry.size_bytes)
 
 
-def spared_until(entry: Entry, want: Want | None) -> float:
-    """Return when an idle entry may go for ``want``; a copy takes only what has been idle for a load time."""
+def spared_until(state: ReplicaState, cache: Cache, entry: Entry, want: Want | None, now: float) -> float:
+    """Return when an idle entry may go for ``want``; a copy takes only what has been idle for a load time.
+
+    A model in frequent use stays for a moment, and for as long as requests are expected back: while another model
+    here serves, and where a load, here or elsewhere, ends before half of the entry's own load time has passed.
+    """
+    gap_s = state.history.gap_s(entry.past, now)
     if want is not None and not want.cold and entry.key.model != want.spare:
-        return entry.idle_since + max(entry.load_s, entry.past.gap_s)
-    if entry.past.gap_s and entry.past.gap_s < entry.load_s:
-        return entry.idle_since + IDLE_GRACE * entry.load_s
-    return -inf
+        return entry.idle_since + max(entry.load_s, gap_s if gap_s < inf else 0.0)
+    if gap_s >= FREQUENT * entry.load_s:
+        return -inf
+    until = entry.idle_since + IDLE_GRACE * entry.load_s
+    at_most = entry.idle_since + entry.load_s
+    for other in cache.entries.values():
+        if other.state == "loading":
+            until = max(until, _returning(other.since + (other.past.load_s or entry.load_s), entry, now))
+        elif other.leases and other.state == "resident":
+            until = at_most
+    for end in state.returns:
+        until = max(until, _returning(end, entry, now))
+    return min(until, at_most)
+
+
+def _returning(end: float, entry: Entry, now: float) -> float:
+    """Return until when ``entry`` stays for requests that come back when a load has ended."""
+    return end + IDLE_GRACE * entry.load_s if now <= end <= now + HORIZON * entry.load_s else -inf
 
 
 def idle_victim(state: ReplicaState, cache: Cache, want: Want | None, now: float) -> Entry | None:
     """Return the idle model of least worth that may go now for ``want`` (None: to shed), and note the choice."""
     ripe: list[tuple[Worth, Standing, Entry]] = []
     for entry in cache.idle.values():
-        until = spared_until(entry, want) if want is not None else -inf
+        until = spared_until(state, cache, entry, want, now) if want is not None else -inf
         if until > now:
             state.arm(until)
             continue

@@ -93,7 +93,7 @@ class Demand:
         self.cold: Bid | None = None  # the want that shall make the model resident
         self.copy: Bid | None = None  # the want for one more copy
         self.claims = 0  # replicas that keep the model for this router until released
-        self.busy_since = now  # since when the queue has not been empty
+        self.busy_since = now  # since when the queue has not been empty although somebody serves it
         self.departed = 0  # requests that left the queue since ``rate_since``
         self.rate_since = now
         self.rate = 0.0  # departures per second in the window before
@@ -116,6 +116,12 @@ class Demand:
         else:
             self.copy = None
 
+    def begin(self, now: float) -> None:
+        """Begin to measure how fast the queue empties: until now nobody could be served."""
+        self.busy_since = self.rate_since = now
+        self.departed = 0
+        self.rate = 0.0
+
     def depart(self, now: float) -> None:
         """Count one request that left the queue for a replica."""
         if now - self.rate_since >= 1.0:
@@ -125,11 +131,14 @@ class Demand:
         self.departed += 1
 
     def expected_wait_s(self, now: float) -> float:
-        """Return the queue's length over its own recent departure rate; the head's age if nothing departs."""
+        """Return the queue's length over its own recent departure rate.
+
+        Where nothing departs, the head's age stands for it, less the time in which nobody could have served it.
+        """
         elapsed = now - self.rate_since
         rate = max(self.rate, self.departed / elapsed if elapsed > 0 else 0.0)
         if rate <= 0.0:
-            return now - self.queue.head.arrived_at
+            return now - max(self.busy_since, self.queue.head.arrived_at)
         return len(self.queue) / rate
 
     @property

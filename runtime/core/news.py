@@ -57,6 +57,8 @@ class News:
         for other in (demand.cold, demand.copy):
             if other is not None and other.view is not view and not model.holders:
                 self._demands.withdraw(model, other, 124, now, out)
+        if status.state == "loading" and len(demand.queue):
+            self._demands.foretell(model, view, out)
         self._serving.emptied(model, now, out)
         self._demands.seek(model, now, out)
 
@@ -85,6 +87,8 @@ class News:
             self._state.failing.pop(model, None)
         if demand is None:
             return
+        if model.holders == view.bit:
+            demand.begin(now)
         if bid is not None and not bid.withdrawing:
             demand.claims |= view.bit
         if demand.cold is not None:

@@ -10,6 +10,7 @@ from runtime.core.ring import Ring
 if TYPE_CHECKING:
     from runtime.core.models import Model
 
+QUARTERS = 4  # free slots are compared in quarters, so that routers that hear of one load later still agree
 LEVELS = 8  # load is compared in eighths of the places
 
 
@@ -41,6 +42,7 @@ class ReplicaView:
         "places",
         "run",
         "slots",
+        "spare",
         "summary",
     )  # fmt: skip
 
@@ -71,12 +73,20 @@ class ReplicaView:
         self.bids = 0  # wants of this router that it has not answered
         self.cold = 0  # buckets in which the pool has it
         self.crowd = 0
+        self.spare = 0
         self.blocked = False  # every slot is pinned or held by a long request
 
     @property
     def ready_for(self) -> int:
         """How many more wants could start now, as published."""
         return self.summary.free_slots + self.summary.evictable - self.summary.wants
+
+    @property
+    def startable(self) -> int:
+        """How many of this router's unstarted wants could start now, as published."""
+        own = self.bids - len(self.loading)
+        others = max(0, self.summary.wants - own)
+        return self.summary.free_slots + self.summary.evictable - others
 
     def __repr__(self) -> str:
         return f"<ReplicaView {self.id} {self.in_flight}/{self.places} {'owed ' * self.owed}{list(self.models)}>"
@@ -131,6 +141,7 @@ class Pool:
         self.levels = [0] * (LEVELS + 1)
         self.cold = Buckets()
         self.crowd = Buckets()
+        self.spare = Buckets()  # by free slots beyond their wants, in quarters of their slots
 
     def add(self, event: ReplicaUp, *, loose: bool) -> ReplicaView:
         """Give a new replica its bit: its index if that is free, so that every router orders alike."""
@@ -151,6 +162,7 @@ class Pool:
         if loose:
             self.loose |= view.bit
         self.crowd.move(view.bit, 0, 0)
+        self.spare.move(view.bit, 0, 0)
         self.summarise(view, event.summary)
         return view
 
@@ -175,6 +187,7 @@ class Pool:
         self.levels[view.level] &= keep
         self.cold.leave(view.bit, view.cold)
         self.crowd.leave(view.bit, view.crowd)
+        self.spare.leave(view.bit, view.spare)
         self.ring.remove(view.index)
         del self.by_id[view.id]
         self.views[view.number] = None
@@ -208,7 +221,12 @@ class Pool:
         if not self._shared:
             wants = max(wants, view.bids - len(view.loading))
         bit = view.bit
-        self.slack = self.slack | bit if view.summary.free_slots > wants else self.slack & ~bit
+        free = max(0, view.summary.free_slots - wants)
+        self.slack = self.slack | bit if free else self.slack & ~bit
+        spare = -(-QUARTERS * free // view.slots) if view.slots > 0 else min(free, 1)
+        if spare != view.spare:
+            self.spare.move(bit, view.spare, spare)
+            view.spare = spare
         crowd = wants // view.max_loads
         if crowd != view.crowd:
             self.crowd.move(bit, view.crowd, crowd)

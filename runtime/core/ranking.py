@@ -46,8 +46,8 @@ def nearest(pool: Pool, among: int, point: int) -> ReplicaView:
 def home(pool: Pool, point: int, *, avoid: int, never: int = 0) -> ReplicaView | None:
     """Return where a cold model is wanted, from published state alone so that routers agree.
 
-    By turns: not where every slot is blocked or where it failed, a free place, a free slot, the coldest victim,
-    the fewest wants, the position on the ring.
+    By turns: not where every slot is blocked or where it failed, a free place, free slots (the more
+    quarters of its slots the better), the fewest wants, the coldest victim, the position on the ring.
     """
     among = pool.up & ~never
     if not among:
@@ -57,7 +57,7 @@ def home(pool: Pool, point: int, *, avoid: int, never: int = 0) -> ReplicaView |
     among = among & pool.vacant or among
     slack = among & pool.slack
     if slack:
-        return nearest(pool, slack, point)
+        return nearest(pool, pool.spare.best(slack, highest=True), point)
     among = pool.crowd.best(among, highest=False)
     among = pool.cold.best(among, highest=True)
     return nearest(pool, among, point)
@@ -68,7 +68,7 @@ def copy_home(pool: Pool, point: int, avoid: int) -> ReplicaView | None:
     among = pool.up & ~avoid & ~pool.blocked
     slack = among & pool.slack
     if slack:
-        return nearest(pool, slack & pool.vacant or slack, point)
+        return nearest(pool, pool.spare.best(slack & pool.vacant or slack, highest=True), point)
     able = among & pool.able
     if not able:
         return None

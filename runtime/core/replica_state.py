@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from math import inf
 
 from runtime.core.admission import Admission
@@ -17,6 +18,7 @@ from runtime.core.wants import Wants
 
 HISTORY_PER_SLOT = 16  # past models remembered, per slot
 HISTORY_LEAST = 1024
+EXPECTED = 32  # ends of loads elsewhere kept in mind
 HALF_LIFE_PER_SLOT = 24  # uses of the replica, per slot, after which a model's frequency is halved
 
 
@@ -38,6 +40,7 @@ class ReplicaState:
         self.pins: dict[Key, None] = {}
         self.waiters: dict[int, Key] = {}  # waiting calls of the loader → what they wait for
         self.decisions = Decisions()
+        self.returns: deque[float] = deque(maxlen=EXPECTED)  # when loads elsewhere end, as routers said
         self.stopping = False
         self.pressed = False  # a want waits, a model drains or too much is held: whatever comes free matters
         self.dirty = True  # the summary may have changed since it was last sent

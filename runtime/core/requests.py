@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from runtime.core import events as ev
 from runtime.core.events import Key, ResidencyEffect
+from runtime.core.failures import failure_of
 from runtime.core.leases import Running
-from runtime.core.loader import Loader, failure_of
+from runtime.core.loader import Loader
 from runtime.core.replica_state import ReplicaState
 from runtime.core.slots import Entry
 from runtime.core.turns import Turns

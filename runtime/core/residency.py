@@ -42,6 +42,7 @@ class Residency:
             ev.Wanted: self._wishes.wanted,
             ev.Unwanted: self._wishes.unwanted,
             ev.Released: self._wishes.released,
+            ev.Expected: self._wishes.expected,
             ev.PlacePassed: self._wishes.place_passed,
             ev.LinkUp: self._wishes.link_up,
             ev.LinkDown: self._wishes.link_down,

@@ -49,9 +49,7 @@ class Serving:
         demand = model.demand
         if not len(demand.queue):
             self._state.waiting[model] = None
-            demand.busy_since = demand.rate_since = now
-            demand.departed = 0
-            demand.rate = 0.0
+            demand.begin(now)
         demand.queue.add(request)
         self._demands.seek(model, now, out)
 

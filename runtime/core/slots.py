@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from math import inf
 from typing import Final
 
 from runtime.core.events import Key, ModelState
 
 UNLIMITED: Final = 1 << 20  # the free slots of a cache without a cap
 
+WINDOW_S = 0.5  # over which a replica's uses per second are measured,
+LEAST_S = 0.05  # and the least time over which its first ones are
+
 
 class Entry:
     """One model that holds a slot."""
 
     __slots__ = (
-        "claims", "doomed", "idle_since", "key", "last_start", "leases", "load_s", "loaded_at", "past", "pinned",
+        "claims", "doomed", "idle_since", "key", "leases", "load_s", "loaded_at", "past", "pinned",
         "since", "size_bytes", "state", "stuck",
     )  # fmt: skip
 
@@ -32,7 +36,6 @@ class Entry:
         self.load_s = 0.0
         self.loaded_at = now
         self.idle_since = now
-        self.last_start = now  # when the latest lease began
 
     @property
     def evictable(self) -> bool:
@@ -46,13 +49,12 @@ class Entry:
 class Past:
     """What is remembered of a model while it is resident and, in a bounded table, after it has gone."""
 
-    __slots__ = ("frequency", "gap_s", "load_s", "size_bytes", "tick", "uses")
+    __slots__ = ("frequency", "load_s", "size_bytes", "tick", "uses")
 
     def __init__(self) -> None:
         self.uses = 0
         self.frequency = 0.0  # as of ``tick``
         self.tick = 0
-        self.gap_s = 0.0  # usual time between two uses; 0: not known
         self.load_s = 0.0
         self.size_bytes = 0
 
@@ -65,6 +67,9 @@ class History:
         self._limit = limit
         self._decay = 0.5 ** (1.0 / half_life)
         self.tick = 0
+        self._rate = 0.0  # uses per second in the window before
+        self._since: float | None = None  # when this window began, with the first use,
+        self._from = 0  # and at which tick
         self.mean_load_s = 0.0
         self.mean_size_bytes = 0.0
 
@@ -82,18 +87,30 @@ class History:
     def peek(self, key: Key) -> Past | None:
         return self._table.get(key)
 
-    def used(self, past: Past, gap_s: float) -> None:
-        """Count one use; ``gap_s`` is the time since the one before, negative if there was none."""
+    def used(self, past: Past, now: float) -> None:
+        """Count one use."""
+        if self._since is None:
+            self._since = now
         self.tick += 1
         past.frequency = 1.0 + past.frequency * self._decay ** (self.tick - past.tick)
         past.tick = self.tick
         past.uses += 1
-        if gap_s >= 0.0:
-            past.gap_s = 0.75 * past.gap_s + 0.25 * gap_s if past.gap_s else gap_s
 
     def frequency(self, past: Past) -> float:
         """Return the aged frequency as of now."""
         return past.frequency * float(self._decay ** (self.tick - past.tick))
+
+    def gap_s(self, past: Past, now: float) -> float:
+        """Return the usual time between two uses: the replica's own over the model's share of its uses; inf unknown."""
+        if self._since is None or past.uses < 2:
+            return inf
+        elapsed = now - self._since
+        rate = self._rate or (self.tick - self._from) / max(elapsed, LEAST_S)
+        if elapsed >= WINDOW_S:
+            self._rate = rate = (self.tick - self._from) / elapsed
+            self._since, self._from = now, self.tick
+        uses = self.frequency(past) * (1.0 - self._decay) * rate
+        return (1.0 - self._decay**self.tick) / uses if uses > 0.0 else inf
 
     def loaded(self, past: Past, load_s: float, size_bytes: int) -> None:
         """Note a finished load; the means move an eighth of the way."""

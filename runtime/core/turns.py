@@ -11,7 +11,8 @@ from math import inf
 
 from runtime.core.deadlock import deadlocked
 from runtime.core.events import ReplicaLimits, ResidencyEffect
-from runtime.core.loader import Loader, failure_of
+from runtime.core.failures import failure_of
+from runtime.core.loader import Loader
 from runtime.core.making_room import idle_victim, spared_until, yielder
 from runtime.core.replica_state import ReplicaState
 from runtime.core.slots import Cache, Entry
@@ -141,9 +142,11 @@ class Turns:
     def _evict_for(self, want: Want, need: int, cache: Cache, turn: Turn, now: float, out: Effects) -> bool:
         """Unload idle models until a slot and the bytes are coming free; touch nobody if that cannot be."""
         if turn.bytes_soon < need:
-            idle = sum(entry.size_bytes for entry in cache.idle.values() if spared_until(entry, want) <= now)
+            until = {entry: spared_until(self._state, cache, entry, want, now) for entry in cache.idle.values()}
+            idle = sum(entry.size_bytes for entry, when in until.items() if when <= now)
             if turn.bytes_soon + idle < need:
-                self._arm_spared(want, cache, now)
+                for when in until.values():
+                    self._state.arm(when if when > now else None)
                 return False
         while (turn.free <= 0 and turn.coming <= 0) or turn.bytes_soon < need:
             victim = idle_victim(self._state, cache, want, now)
@@ -151,12 +154,6 @@ class Turns:
                 return False
             self._take(victim, want, turn, now, out)
         return True
-
-    def _arm_spared(self, want: Want, cache: Cache, now: float) -> None:
-        for entry in cache.idle.values():
-            until = spared_until(entry, want)
-            if until > now:
-                self._state.arm(until)
 
     def _take(self, victim: Entry, want: Want, turn: Turn, now: float, out: Effects) -> None:
         turn.coming += 1

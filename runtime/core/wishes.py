@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from runtime.core import events as ev
 from runtime.core.events import Key, ModelStatus, ResidencyEffect
-from runtime.core.loader import Loader, failure_of
+from runtime.core.failures import failure_of
+from runtime.core.loader import Loader
 from runtime.core.replica_state import ReplicaState
 from runtime.core.requests import Requests
 from runtime.core.turns import Turns
@@ -69,6 +70,9 @@ class Wishes:
         if entry is not None and self._state.claims.drop(event.link, entry):
             self._state.settle(entry, now)
             self._turns.advance(now, out)
+
+    def expected(self, event: ev.Expected, now: float, out: Effects) -> None:
+        self._state.returns.append(now + event.in_s)
 
     def place_passed(self, event: ev.PlacePassed, now: float, out: Effects) -> None:
         self._state.admission.passed(event.link)

@@ -203,7 +203,7 @@ class Cause(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Command(msgspec.Struct, array_like=True, omit_defaults=True):
-    """A word on stream 0. Router → replica: want, unwant, release, pass. Replica → router: place, withdrawn.
+    """A word on stream 0. Router → replica: want, unwant, release, pass, expect. Replica → router: place, withdrawn.
 
     Admin verbs (load, unload, pin, unpin, reconfigure, drain) carry ``id`` > 0 and are answered by a reply.
     """

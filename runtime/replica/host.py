@@ -298,6 +298,8 @@ class Host:
             self.apply(brain.Released(link.id, command.model))
         elif verb == "pass":
             self.apply(brain.PlacePassed(link.id))
+        elif verb == "expect":
+            self.apply(brain.Expected(link.id, command.age_s))
         else:
             self._on_command(link, command)
 

@@ -163,13 +163,10 @@ class Questions:
 
 
 def _idle_s(entry: Entry, now: float) -> float | None:
-    """Return for how long a resident model has not been used; None for one in use or on its way in or out.
-
-    A pinned model is never in the order of eviction, so that its last use is known by its beginning.
-    """
+    """Return for how long a resident model has not been used; None for one in use or on its way in or out."""
     if entry.state != "resident" or entry.leases:
         return None
-    return round(max(0.0, now - max(entry.loaded_at, entry.last_start, entry.idle_since)), 3)
+    return round(max(0.0, now - max(entry.loaded_at, entry.idle_since)), 3)
 
 
 def _named(args: dict[str, Any]) -> list[str]:

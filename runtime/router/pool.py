@@ -20,6 +20,7 @@ from msgspec import Raw
 from runtime.core.decisions import Decision
 from runtime.core.events import (
     Dispatch,
+    Expect,
     Fail,
     LimitsChanged,
     PassPlace,
@@ -271,6 +272,8 @@ class Pool:
             self._tell(effect.replica, Command("release", effect.model))
         elif isinstance(effect, PassPlace):
             self._tell(effect.replica, Command("pass"))
+        elif isinstance(effect, Expect):
+            self._tell(effect.replica, Command("expect", age_s=effect.in_s))
 
     def _want(self, effect: Want) -> Command:
         cause = self._cause

@@ -269,8 +269,60 @@ def test_a_model_in_frequent_use_gets_a_moment_of_grace_when_idle() -> None:
     replica.load("a", load_s=1.0)
     replica.use("a", times=5, seconds=0.01)
     assert of(ev.Unload, replica.want("b")) == []
-    assert of(ev.Unload, replica.pass_time(0.1)) == []
-    assert of(ev.Unload, replica.pass_time(0.06))
+    assert of(ev.Unload, replica.pass_time(0.05)) == []
+    assert of(ev.Unload, replica.pass_time(0.02))
+
+
+def frequent(*models: str) -> Replica:
+    """A replica of two slots with models that were each used a few times within their load time of a second."""
+    replica = Replica(slots=(2,), swap_wait_s=100.0)
+    for model in models:
+        replica.load(model, load_s=1.0)
+    for model in models:
+        replica.use(model, times=5, seconds=0.01)
+    return replica
+
+
+def test_a_model_in_frequent_use_stays_for_the_requests_that_a_load_brings_back() -> None:
+    replica = frequent("a")
+    replica.want("b")
+    replica.use("a", times=10, seconds=0.06)
+    replica.want("c")
+    assert of(ev.Unload, replica.pass_time(0.3)) == []
+    replica.do(ev.Loaded(ev.Key(0, "b")), after=0.1)
+    assert replica.state("a") == "unloading"
+
+
+def test_a_load_that_has_just_begun_is_no_reason_to_stay() -> None:
+    replica = frequent("a")
+    replica.want("b")
+    replica.want("c")
+    assert [unload.key.model for unload in of(ev.Unload, replica.pass_time(0.1))] == ["a"]
+
+
+def test_a_model_in_frequent_use_stays_while_another_one_serves() -> None:
+    replica = frequent("a", "b")
+    replica.offer("r", "a")
+    replica.want("c")
+    assert of(ev.Unload, replica.pass_time(0.5)) == []
+    assert [unload.key.model for unload in of(ev.Unload, replica.do(ev.Ended("r")))] == ["b"]
+
+
+def test_a_model_in_frequent_use_stays_for_a_load_time_at_most() -> None:
+    replica = frequent("a", "b")
+    replica.offer("r", "a")
+    replica.want("c")
+    assert [unload.key.model for unload in of(ev.Unload, replica.pass_time(1.1))] == ["b"]
+
+
+@pytest.mark.parametrize(("in_s", "stays"), [(0.3, True), (0.7, False)])
+def test_a_load_elsewhere_that_ends_soon_is_a_reason_to_stay(in_s: float, stays: bool) -> None:
+    replica = frequent("a", "b")
+    replica.do(ev.Expected(0, in_s))
+    replica.want("c")
+    assert bool(of(ev.Unload, replica.pass_time(0.2))) is not stays
+    replica.pass_time(0.3)
+    assert "unloading" in (replica.state("a"), replica.state("b"))
 
 
 def test_a_copy_takes_only_what_is_spared_or_long_idle() -> None:
@@ -283,6 +335,14 @@ def test_a_copy_takes_only_what_is_spared_or_long_idle() -> None:
     replica.do(ev.Loaded(key("hot")))
     replica.pass_time(2.0)
     assert replica.state("hot") == "resident"
+
+
+def test_a_copy_takes_what_has_been_idle_for_a_load_time() -> None:
+    replica = Replica(slots=(1,))
+    replica.load("kept", load_s=1.0)
+    replica.do(ev.Wanted(0, "hot", "copy", 0.0, 5, None))
+    assert of(ev.Unload, replica.pass_time(0.9)) == []
+    assert [unload.key.model for unload in of(ev.Unload, replica.pass_time(0.2))] == ["kept"]
 
 
 def test_a_copy_never_makes_a_busy_model_yield() -> None:
@@ -562,3 +622,13 @@ def test_the_history_of_past_models_is_bounded() -> None:
         history.recall(key(model))
     assert len(history) == 2
     assert history.peek(key("b")) is None
+
+
+def test_a_release_takes_back_a_want_that_waits_again() -> None:
+    replica = Replica(slots=(1,), swap_wait_s=100.0)
+    replica.load("a")
+    replica.offer("r", "a")
+    replica.want("b")
+    replica.do(ev.Released(0, "b"))
+    replica.do(ev.Ended("r"))
+    assert replica.resident == ["a"]

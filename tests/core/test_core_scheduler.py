@@ -745,3 +745,52 @@ def test_a_want_whose_load_stops_under_way_at_a_blocked_pool_is_given_up() -> No
     assert of(ev.Fail, router.log) == []
     router.publish("r0", "a", "abandoned")
     assert [fail.failure.code for fail in of(ev.Fail, router.pass_time(60.0))] == ["slots_busy"]
+
+
+def test_the_others_hear_when_a_load_that_requests_wait_for_ends() -> None:
+    router = Router()
+    router.up("r0", 0)
+    router.up("r1", 1)
+    home = of(ev.Want, router.arrive("m")[1])[0].replica
+    router.publish(home, "known", "resident", 0.4)
+    told = of(ev.Expect, router.publish(home, "m", "loading"))
+    assert [(expect.replica, expect.in_s) for expect in told] == [("r0" if home == "r1" else "r1", 0.4)]
+    assert of(ev.Expect, router.publish(home, "other", "loading")) == []
+
+
+def test_in_a_large_pool_nobody_hears_of_loads_elsewhere() -> None:
+    router = Router()
+    for number in range(9):
+        router.up(f"r{number}", number)
+    home = of(ev.Want, router.arrive("m")[1])[0].replica
+    assert of(ev.Expect, router.publish(home, "m", "loading")) == []
+
+
+def test_the_time_that_a_load_took_is_no_reason_for_a_copy() -> None:
+    router = Router()
+    router.up("r0", 0, places=1)
+    router.up("r1", 1, places=1)
+    home = of(ev.Want, router.arrive("m")[1])[0].replica
+    router.arrive("m")
+    router.publish(home, "m", "loading")
+    router.pass_time(0.2)
+    assert of(ev.Want, router.publish(home, "m", "resident", 0.2)) == []
+    assert [want.kind for want in of(ev.Want, router.pass_time(0.3))] == ["copy"]
+
+
+def test_wants_beyond_what_a_replica_could_start_move_to_one_that_connects() -> None:
+    router = Router()
+    router.up("r0", 0, slots=2)
+    for number in range(5):
+        router.arrive(f"m{number}")
+    moved = of(ev.Unwant, router.up("r1", 1, slots=2))
+    assert [unwant.model for unwant in moved] == ["m2", "m3"]
+
+
+@pytest.mark.parametrize("models", [4, 6, 8])
+def test_cold_models_spread_evenly_over_replicas_with_free_slots(models: int) -> None:
+    router = Router()
+    router.up("r0", 0, slots=4)
+    router.up("r1", 1, slots=4)
+    homes = [of(ev.Want, router.arrive(f"m{number}")[1])[0].replica for number in range(models)]
+    assert homes.count("r0") == homes.count("r1") == models // 2

@@ -52,11 +52,15 @@ def worst(outcomes: list[Outcome]) -> float:
 
 
 def test_two_wanted_models_do_not_evict_each_other_for_ever() -> None:
-    pool = Pool(replicas=1, limits=ReplicaLimits(slots=(1,)), durations=Durations(load=lambda m: Timing(0.05)))
+    pool = Pool(
+        replicas=1,
+        limits=ReplicaLimits(slots=(1,), swap_wait_s=0.1),
+        durations=Durations(load=lambda m: Timing(0.05)),
+    )
     outcomes = closed_loop(pool, 2, 200, lambda client: f"m{client}")
     assert len(outcomes) == 200
     assert pool.loads <= 201
-    assert worst(outcomes) < 2 * (0.05 + 0.02) + 0.05
+    assert worst(outcomes) < 0.1 + 2 * (0.05 + 0.02) + 0.05
     clean(pool)
 
 
