@@ -138,6 +138,7 @@ def test_a_stale_state_folder_with_reused_pids_harms_nobody(app: Rough) -> None:
             record = json.loads((root / name).read_text())
             for one in record if isinstance(record, list) else [record]:
                 one["pid"] = other.pid
+                one["create_time"] -= 60  # no pid comes round within seconds of its last use
             (root / name).write_text(json.dumps(record))
         app.cli.run("status", code=5)
         assert "is not running" in app.cli.run("down").stderr
