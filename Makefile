@@ -39,7 +39,7 @@ gate: $(VENV)/.dev
 	$(BIN)/coverage report --skip-covered --show-missing --fail-under=100
 
 unit: $(VENV)/.dev
-	$(BIN)/python -m pytest --ignore=tests/core --ignore=tests/link -n 2
+	$(BIN)/python -m pytest --ignore=tests/core --ignore=tests/link -n 2 --dist loadfile
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.http
