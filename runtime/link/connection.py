@@ -33,6 +33,7 @@ from runtime.link.frames import (
     REFUSED,
     REPLY,
     REQUEST,
+    RESPONSE,
     STATE,
     STOP,
     Command,
@@ -219,17 +220,20 @@ class Link(asyncio.BufferedProtocol):
             self._control(kind, payload)
         elif not self._greeted:
             raise ProtocolError("a stream before the hello")
+        elif kind == REQUEST or kind == CALL:
+            self._opened(number, kind, flags, payload)
         else:
-            self._on_stream(kind, number, flags, payload)
+            stream = self.streams.get(number)
+            if stream is None:
+                pass  # a late word on a stream that has ended
+            elif kind == RESPONSE:
+                self._head(stream, kind, flags, payload)
+            else:
+                self._on_stream(stream, kind, flags, payload)
         return not self._lost
 
-    def _on_stream(self, kind: int, number: int, flags: int, payload: memoryview) -> None:
-        stream = self.streams.get(number)
-        if kind == REQUEST or kind == CALL:
-            self._opened(stream, number, kind, flags, payload)
-        elif stream is None:
-            return  # a late word on a stream that has ended
-        elif kind == BODY:
+    def _on_stream(self, stream: Stream, kind: int, flags: int, payload: memoryview) -> None:
+        if kind == BODY:
             self._body(stream, payload, bool(flags & END))
         elif kind == CREDIT:
             stream.receive_credit(int.from_bytes(payload, "big"))
@@ -242,8 +246,8 @@ class Link(asyncio.BufferedProtocol):
         else:
             self._head(stream, kind, flags, payload)
 
-    def _opened(self, live: Stream | None, number: int, kind: int, flags: int, payload: memoryview) -> None:
-        if live is not None or number % 2 == (0 if self._accepting else 1):
+    def _opened(self, number: int, kind: int, flags: int, payload: memoryview) -> None:
+        if number in self.streams or number % 2 == (0 if self._accepting else 1):
             raise ProtocolError(f"stream {number} cannot be opened")
         stream = self.streams[number] = Stream(self, number, False)
         stream.remote_ended = bool(flags & END)
@@ -263,7 +267,8 @@ class Link(asyncio.BufferedProtocol):
         if kind == MESSAGE:
             stream.receive_body(len(payload))
         handler = stream.handler
-        self._remote_end(stream, bool(flags & END) or kind == REFUSED or kind == ABORT)
+        if flags & END or kind == REFUSED or kind == ABORT:
+            self._remote_end(stream, True)
         handler.head(stream, kind, payload, flags)
 
     def _remote_end(self, stream: Stream, end: bool) -> None:

@@ -14,12 +14,14 @@ from runtime.link.frames import (
     CANCEL,
     CLOSE,
     END,
+    INITIAL_WINDOW,
     KIB,
     MESSAGE,
     MORE,
     REFUSED,
     STOP,
     TEXT,
+    header,
 )
 from runtime.link.handlers import NOBODY
 
@@ -63,9 +65,9 @@ class Stream:
         self.closed = False  # forgotten by the link: frames of this number mean another stream
         self.stop_received = False
         self.body_turn = -1  # the link's turn in which we last queued body: later heads must not overtake it
-        self._room = frames.INITIAL_WINDOW  # body bytes that we may still send
-        self._granted = frames.INITIAL_WINDOW  # body bytes that the peer may still send
-        self._window = frames.INITIAL_WINDOW  # what we keep granted to the peer
+        self._room = INITIAL_WINDOW  # body bytes that we may still send
+        self._granted = INITIAL_WINDOW  # body bytes that the peer may still send
+        self._window = INITIAL_WINDOW  # what we keep granted to the peer
         self._unacked = 0  # consumed here, not yet granted again
         self._waiter: asyncio.Future[None] | None = None
 
@@ -79,10 +81,12 @@ class Stream:
         """Queue a head. Never blocks. Raises ``StreamEnded`` after our half has ended."""
         if self.local_ended or self.closed:
             raise StreamEnded(f"stream {self.id} has ended")
-        if self.body_turn == self.link.outbox.turn and kind != ABORT:
-            self.link.outbox.body(frames.frame(kind, self.id, payload, flags))
+        outbox = self.link.outbox
+        frame = header(kind, self.id, len(payload), flags) + payload
+        if self.body_turn == outbox.turn and kind != ABORT:
+            outbox.body(frame)
         else:
-            self.link.outbox.head(frames.frame(kind, self.id, payload, flags))
+            outbox.head(frame)
         if flags & END or kind == REFUSED or kind == ABORT:
             self._end_local(terminal=not self.opener)
 
@@ -213,10 +217,13 @@ class Stream:
         if not self.closed:
             self.closed = True
             self.handler = NOBODY
-            self.link.budget.give(self._window - frames.INITIAL_WINDOW)
-            self.wake()
+            if self._window != INITIAL_WINDOW:
+                self.link.budget.give(self._window - INITIAL_WINDOW)
+            if self._waiter is not None:
+                self.wake()
 
     def _end_local(self, terminal: bool) -> None:
         self.local_ended = True
         if terminal:
-            self.link.forget(self)
+            self.link.streams.pop(self.id, None)
+            self.forget()

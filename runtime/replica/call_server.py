@@ -24,9 +24,10 @@ class CallWork(Work):
 
     def __init__(self, host: Host, stream: Stream, head: CallHead, ended: bool) -> None:
         chain = (*head.chain, host.deployment)
-        deadline = host.now() + head.time_left_ms / 1000 if head.time_left_ms > 0 else None
+        now = host.now()
+        deadline = now + head.time_left_ms / 1000 if head.time_left_ms > 0 else None
         context = RequestContext(head.request_id, head.route, head.model, host.application, chain, deadline)
-        super().__init__(host, stream, context, head.time_left_ms)
+        super().__init__(host, stream, context, now)
         self.call = head
         self.method = head.method.upper() if head.method == "__call__" else head.method
         self._arguments = Incoming(head.payload, head.payload_bytes, head.buffers, elsewhere=head.memory is not None)

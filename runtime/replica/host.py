@@ -81,6 +81,7 @@ class Host:
         self.name = name  # as in Model#EjYmnQ
         self.application = application
         self.deployment = deployment
+        self.chain = (deployment,)  # of a request that came from outside: the deployments on its way
         self.executor = executor
         self.base = base  # the context that every request's own is a copy of
         self.max_buffered_body_bytes = max_buffered_body_bytes
@@ -130,16 +131,18 @@ class Host:
             self._pending.append(event)  # performed after the effects that are being performed
             return
         self._performing = True
-        perform = self._perform
+        perform, residency = self._perform, self.residency
         try:
-            for effect in self.residency.handle(event, self.now()):
+            for effect in residency.handle(event, self.now()):
                 perform[type(effect)](effect)
             while self._pending:
-                for effect in self.residency.handle(self._pending.popleft(), self.now()):
+                for effect in residency.handle(self._pending.popleft(), self.now()):
                     perform[type(effect)](effect)
         finally:
             self._performing = False
-        self._arm()
+        due = residency.deadline()
+        if due is not None and (self._timer is None or due < self._timer_at):
+            self._arm(due)
         if self._changed is not None:
             self.changed()
 
@@ -148,11 +151,8 @@ class Host:
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
 
-    def _arm(self) -> None:
+    def _arm(self, due: float) -> None:
         """Have the timer ring no later than the residency asks. A timer that rings early is harmless and cheaper."""
-        due = self.residency.deadline()
-        if due is None or (self._timer is not None and self._timer_at <= due):
-            return
         if self._timer is not None:
             self._timer.cancel()
         self._timer_at = due
@@ -187,11 +187,11 @@ class Host:
 
     def _admit(self, effect: brain.Admit) -> None:
         work = self.works[effect.request]
-        self.journal.note_request(effect, effect.model or "", work.context.request_id)
-        waited_for_load = work.router_cache and effect.model is not None
-        load_s = self.models.load_s.get(Key(0, effect.model or ""), 0.0) if waited_for_load else 0.0
+        model = effect.model or ""
+        self.journal.note_request(effect, model, work.context.request_id)
+        load_s = self.models.load_s.get(Key(0, model), 0.0) if model and work.router_cache else 0.0
         if effect.hit:
-            work.leased = self.models.objects.get(Key(0, effect.model or ""))
+            work.leased = self.models.objects.get(Key(0, model))
         work.admit(effect.hit, load_s)
 
     def _refuse(self, effect: brain.Refuse) -> None:
@@ -262,10 +262,11 @@ class Host:
             work = CallWork(self, stream, decode_head(CallHead, payload), bool(flags & END))
         else:
             work = HttpWork(self, stream, decode_head(RequestHead, payload), bool(flags & END))
-        self.works[work.key] = work
+        key = work.key
+        self.works[key] = work
         if work.deadline:
             self._watch_deadline()
-        self.apply(brain.Offered(stream.link.id, work.key, work.model))
+        self.apply(brain.Offered(key[0], key, work.model))
         if work.ended:
             return ENDED
         work.waited = work.task is None

@@ -104,8 +104,10 @@ class LoaderStyle:
     # --- requests -----------------------------------------------------------------------------------------
 
     async def respond(self, work: HttpWork) -> Any:
-        model = await self._model(work)
-        given = await self._given(work)
+        model = work.leased
+        if model is None:
+            model = await self._model(work)
+        given = work.user_request() if self._wants == "request" else await self._given(work)
         if self._handler is None:
             return {"outputs": await self._infer(model, given)}
         handler = self._handler
@@ -142,10 +144,7 @@ class LoaderStyle:
         )
 
     async def _given(self, work: HttpWork) -> Any:
-        request = work.user_request()
-        if self._wants == "request":
-            return request
-        raw = await request.body()
+        raw = await work.user_request().body()
         if not raw and self._has_default:
             return _DEFAULT
         body = _parse(raw)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -15,7 +15,7 @@ from runtime.link.asgi_websocket import WebsocketExchange, websocket_scope
 from runtime.link.frames import BODY_CHUNK, END, RESPONSE, Headers, RequestHead, ResponseHead, encode_head
 from runtime.link.stream import Stream
 from runtime.replica import responses
-from runtime.replica.responses import Plain
+from runtime.replica.responses import Answer, Plain
 from runtime.replica.work import Work
 from runtime.serve.context import RequestContext
 
@@ -23,10 +23,33 @@ if TYPE_CHECKING:
     from runtime.replica.host import Host
 
 
-class UserRequest(Request):
-    """The request that user code gets: starlette's, whose body is bounded where it must be in memory."""
+_WEBSOCKET: Final = frozenset({"ws", "wss"})
+_MADE_LATER: Final = frozenset({"scope", "_receive", "_send"})
 
-    max_buffered_body_bytes = 0
+
+class UserRequest(Request):
+    """The request that user code gets: starlette's, whose body is bounded where it must be in memory.
+
+    Its scope and channels are made when user code first asks for them: most ask for the body alone.
+    """
+
+    _stream_consumed = False
+    _is_disconnected = False
+
+    def __init__(self, work: HttpWork) -> None:
+        self._work = work
+        self.max_buffered_body_bytes = limit = work.host.max_buffered_body_bytes
+        whole = work.incoming.complete
+        if whole is not None and len(whole) <= limit:
+            self._body = whole
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _MADE_LATER:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        exchange = self._work.http()
+        self.scope = http_scope(self._work.request)
+        self._receive, self._send = exchange.receive, exchange.send
+        return self.__dict__[name]
 
     async def body(self) -> bytes:
         """Return the whole body. Raises ``BodyTooLarge`` over ``max_buffered_body_bytes``."""
@@ -54,22 +77,19 @@ def _too_large(limit: int) -> BodyTooLarge:
 class HttpWork(Work):
     """A REQUEST stream."""
 
+    exchange: HttpExchange | None = None
+    websocket: WebsocketExchange | None = None
+
     def __init__(self, host: Host, stream: Stream, head: RequestHead, ended: bool) -> None:
-        context = RequestContext(
-            request_id=head.request_id,
-            route=head.route,
-            model_id=head.model,
-            app=host.application,
-            chain=(host.deployment,),
-            deadline=host.now() + head.time_left_ms / 1000 if head.time_left_ms > 0 else None,
-        )
-        super().__init__(host, stream, context, head.time_left_ms)
+        now = host.now()
+        deadline = now + head.time_left_ms / 1000 if head.time_left_ms > 0 else None
+        context = RequestContext(head.request_id, head.route, head.model, host.application, host.chain, deadline)
+        super().__init__(host, stream, context, now)
         self.request = head
-        self.router_cache = head.cache
         self.incoming = IncomingBody(head.body, ended)
-        self.exchange: HttpExchange | None = None
-        self.websocket: WebsocketExchange | None = None
-        if head.scheme in ("ws", "wss"):
+        if head.cache:
+            self.router_cache = head.cache
+        if head.scheme in _WEBSOCKET:
             self.websocket = WebsocketExchange(stream, self._head)
 
     # --- the stream ---------------------------------------------------------------------------------------
@@ -91,20 +111,14 @@ class HttpWork(Work):
 
     def let_go(self) -> None:
         super().let_go()
-        self.exchange = self.websocket = None
+        if self.exchange is not None or self.websocket is not None:
+            self.exchange = self.websocket = None
 
     # --- what user code gets ------------------------------------------------------------------------------
 
     def user_request(self) -> UserRequest:
         """Return the starlette request; a body that is all here is handed over with it."""
-        exchange = self.http()
-        request = UserRequest(http_scope(self.request), exchange.receive, exchange.send)
-        limit = self.host.max_buffered_body_bytes
-        request.max_buffered_body_bytes = limit
-        whole = self.incoming.complete
-        if whole is not None and len(whole) <= limit:
-            request._body = whole
-        return request
+        return UserRequest(self)
 
     def http(self) -> HttpExchange:
         if self.exchange is None:
@@ -121,7 +135,12 @@ class HttpWork(Work):
         elif self.websocket is not None:
             raise BadRequest("this deployment takes no websockets: it has no @serve.ingress application")
         else:
-            await self._answer(await servable.respond(self))
+            answer = responses.answer_of(await servable.respond(self))
+            if type(answer) is Plain and len(answer.body) <= BODY_CHUNK:
+                self.status = answer.status
+                self.send(RESPONSE, encode_head(self._head(answer.status, answer.headers, answer.body)), END)
+            else:
+                await self._answer(answer)
 
     async def _run_app(self, app: Any, state: dict[str, Any]) -> None:
         if self.websocket is not None:
@@ -135,14 +154,11 @@ class HttpWork(Work):
         if not exchange.complete:
             raise RuntimeError("the application returned without completing its response")
 
-    async def _answer(self, value: Any) -> None:
-        answer = responses.answer_of(value)
-        if type(answer) is Plain:
+    async def _answer(self, answer: Answer) -> None:
+        """Send an answer that takes more than one frame, or that sends itself."""
+        if isinstance(answer, Plain):
             self.status = answer.status
-            if len(answer.body) <= BODY_CHUNK:
-                self.send(RESPONSE, encode_head(self._head(answer.status, answer.headers, answer.body)), END)
-            else:
-                await self.http().respond(answer.status, answer.headers, answer.body)
+            await self.http().respond(answer.status, answer.headers, answer.body)
         elif isinstance(answer, Response):
             exchange = self.http()
             await answer(http_scope(self.request), exchange.receive, exchange.send)

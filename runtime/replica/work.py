@@ -51,24 +51,28 @@ class Work:
     runs in a thread keeps them until the thread returns.
     """
 
-    def __init__(self, host: Host, stream: Stream, context: RequestContext, time_left_ms: int) -> None:
+    # what most works never change: the class has it, so that no request pays for setting it
+    deadline = 0.0  # of the host's clock; 0: none
+    admitted_at = 0.0
+    task: asyncio.Task[None] | None = None
+    cancelled_why = ""  # a key of _CANCELLED, once given up
+    leased: object = None  # the model that its admission found resident, leased to it from then on
+    cache = ""  # hit, load or wait, as the answer says
+    load_ms = 0.0
+    wait_ms = 0.0
+    status = 0
+    waited = False  # the brain did not answer the offer at once
+    ended = False
+
+    def __init__(self, host: Host, stream: Stream, context: RequestContext, now: float) -> None:
         self.host = host
         self.stream = stream
         self.key = stream.key
         self.context = context
         self.model = context.model_id or None
-        self.offered_at = host.now()
-        self.deadline = self.offered_at + time_left_ms / 1000 if time_left_ms > 0 else 0.0  # 0: none
-        self.admitted_at = 0.0
-        self.task: asyncio.Task[None] | None = None
-        self.cancelled_why = ""  # a key of _CANCELLED, once given up
-        self.leased: object = None  # the model that its admission found resident, leased to it from then on
-        self.cache = ""  # hit, load or wait, as the answer says
-        self.load_ms = 0.0
-        self.wait_ms = 0.0
-        self.status = 0
-        self.waited = False  # the brain did not answer the offer at once
-        self.ended = False
+        self.offered_at = now
+        if context.deadline is not None:
+            self.deadline = context.deadline
 
     def __repr__(self) -> str:
         state = "ended" if self.ended else "running" if self.task else "offered"
@@ -98,16 +102,17 @@ class Work:
 
     def admit(self, hit: bool | None, load_s: float) -> None:
         """Start user code in a task and a context of its own."""
-        now = self.host.now()
-        self.admitted_at = now
+        host = self.host
+        self.admitted_at = now = host.now()
         if hit:
             self.note_model(hit, load_s)
         if self.waited:
             self.wait_ms = round((now - self.offered_at) * 1000, 1)
         if self.waited or self.more_expected():
             self.send(ADMITTED, encode_head(self.wait_ms))
-        self.task = self.host.loop.create_task(self._run(), context=self.host.base.copy())
-        self.task.add_done_callback(self._done)
+        # the loop's create_task and a name made up for each would cost as much as the task itself
+        self.task = task = asyncio.Task(self._run(), loop=host.loop, name="request", context=host.base.copy())
+        task.add_done_callback(self._done)
 
     def refuse(self, why: str, failure: Failure | None) -> None:
         head = FailureHead(failure.code, failure.message[:4000], failure.retry_after_s) if failure else None
@@ -163,26 +168,28 @@ class Work:
     def _done(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (exc := task.exception()) is not None:
             self.host.unexpected(exc, f"ending {self!r}")
-        self._end()
+        if not self.ended:
+            self._end()
 
     def _end(self) -> None:
-        if self.ended:
-            return
         self.ended = True
-        self._send_terminal()
-        if self.admitted_at:
+        stream, host = self.stream, self.host
+        if not (stream.local_ended or stream.closed):
+            self._send_terminal()
+        if self.admitted_at and (
+            self.cancelled_why or not 0 < self.status < 499 or host.writer.shows(self.context.request_id)
+        ):
             self._log_end()
-        self.host.ended(self)
+        host.ended(self)
         self.let_go()
 
     def let_go(self) -> None:
         """Break the cycles that this work is part of: left to the collector they were a quarter of all time."""
         self.task = self.leased = None
-        self.stream.handler = ENDED
+        if not self.stream.closed:
+            self.stream.handler = ENDED
 
     def _send_terminal(self) -> None:
-        if self.stream.local_ended or self.stream.closed:
-            return
         if self.cancelled_why:
             status, message = _CANCELLED[self.cancelled_why]
             self.abort(self.cancelled_why, message, status)
@@ -211,8 +218,9 @@ class Work:
 
     def send(self, kind: int, payload: bytes, flags: int = 0) -> None:
         """Send a frame; nothing if the stream has gone meanwhile."""
-        if not (self.stream.local_ended or self.stream.closed):
-            self.stream.send(kind, payload, flags)
+        stream = self.stream
+        if not (stream.local_ended or stream.closed):
+            stream.send(kind, payload, flags)
 
     def log_failure(self, exc: BaseException) -> None:
         """Write the user's traceback to the log; an error of ours that user code passed on is one line."""
