@@ -116,13 +116,20 @@ class LogWriter:
 
     def started(self, request_id: str, route: str, model: str) -> None:
         """Log that a request began; its end is logged exactly if its beginning was, or if it failed."""
-        if not self._budget.take():
+        budget = self._budget
+        if budget.tokens < 1.0:  # a call less for each of the many that are sampled away
+            budget.skipped += 1
             return
+        budget.tokens -= 1.0
         if len(self._shown) >= _SHOWN_LIMIT:
             self._shown.clear()
         self._shown.add(request_id)
         head = Started(self._clock(), request_id, route, model, "Started executing request " + request_id)
         self._pending.append(self._lines.line(head, sys._getframe(1), events.REQUEST_STARTED))
+
+    def shows(self, request_id: str) -> bool:
+        """Return whether this request's start was written, so that its end is as well, however it ends."""
+        return request_id in self._shown
 
     def finished(
         self,
@@ -158,6 +165,13 @@ class LogWriter:
             wait_ms,
         )
         self._pending.append(self._lines.line(head, sys._getframe(1), events.REQUEST_FINISHED))
+
+    def sampled_out(self) -> bool:
+        """Return whether the next request's line would not be written; then count it as such: spare the call."""
+        if self._budget.tokens >= 1.0:
+            return False
+        self._budget.skipped += 1
+        return True
 
     def access(
         self,

@@ -22,6 +22,8 @@ _STORE_ERRORS: Final = {cls.code: cls for cls in _STORES}
 _encode_json: Final = msgspec.json.Encoder().encode
 
 _names: dict[bytes, bytes | None] = {}  # a header's name as sent → in lower case, None: never passed on
+_passed: dict[tuple[bytes, bytes], tuple[bytes, bytes]] = {}  # headers that were found to pass, as they go on
+_PASSED_BYTES: Final = 64  # a longer value hardly comes again
 
 
 class AnswerHead:
@@ -50,7 +52,12 @@ def safe_head(status: int, headers: Headers, method: str, whole_body: int = -1) 
         raise UserCodeError(f"the application answered with status {status}, which is no final HTTP status")
     length, named = -1, b""
     kept: Headers = []
-    for raw, value in headers:
+    for pair in headers:
+        passed = _passed.get(pair)
+        if passed is not None:
+            kept.append(passed)
+            continue
+        raw, value = pair
         name = _names.get(raw, raw)
         if name is raw:
             name = _learn(raw)
@@ -63,6 +70,8 @@ def safe_head(status: int, headers: Headers, method: str, whole_body: int = -1) 
             length = _one_length(value, length)
             continue
         kept.append((name, value))
+        if len(value) <= _PASSED_BYTES and len(_passed) < _MEMO_LIMIT:
+            _passed[pair] = kept[-1]
     if named:
         dropped = {token.strip().lower() for token in named.split(b",")}
         kept = [pair for pair in kept if pair[0] not in dropped]

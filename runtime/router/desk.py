@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from runtime.router.request_ids import RequestIds
 from runtime.router.tally import Tally
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from runtime.observe.logs import LogWriter
     from runtime.router.answers import AnswerHead
     from runtime.router.exchange import Exchange
+
+
+_NO_QUEUE: Final = (b"x-mux-queue-ms", b"0")
+_HIT: Final = (b"x-mux-cache", b"hit")
 
 
 class Timed(Protocol):
@@ -41,11 +45,12 @@ class Desk:
         headers.append((b"x-request-id", exchange.request_id.encode()))
         if exchange.replica:
             headers.append((b"x-mux-replica", exchange.replica.encode()))
-            headers.append((b"x-mux-queue-ms", b"%.1f" % exchange.queue_ms if exchange.queue_ms else b"0"))
-            if exchange.cache:
+            headers.append((b"x-mux-queue-ms", b"%.1f" % exchange.queue_ms) if exchange.queue_ms else _NO_QUEUE)
+            if exchange.cache == "hit":
+                headers.append(_HIT)
+            elif exchange.cache:
                 headers.append((b"x-mux-cache", exchange.cache.encode()))
-                if exchange.cache != "hit":
-                    headers.append((b"x-mux-load-ms", b"%.1f" % exchange.load_ms))
+                headers.append((b"x-mux-load-ms", b"%.1f" % exchange.load_ms))
 
     def closed(self, exchange: Exchange, status: int) -> None:
         """An exchange is over for its client: count it and write its line."""
@@ -56,6 +61,8 @@ class Desk:
         ms = (self.clock() - exchange.arrived) * 1000
         tally = route.pool.tally if route is not None else self.unrouted
         tally.count(status, exchange.cache, exchange.model, ms, exchange.queue_ms)
+        if status < 500 and self.log.sampled_out():
+            return
         self.log.access(
             request_id=exchange.request_id,
             deployment=route.pool.name if route is not None else "",

@@ -107,16 +107,16 @@ class Exchange:
     def dispatch(self, link: Link, replica: str, waited_s: float) -> None:
         head = self.request
         assert head is not None
-        now = self.desk.clock()
-        self.queue_ms = head.queue_ms = round(waited_s * 1000, 3)
+        if waited_s:
+            self.queue_ms = head.queue_ms = round(waited_s * 1000, 3)
         head.cache = self.cache
         if self.deadline and not self.open_ended:  # of a websocket it bounds the handshake only
-            head.time_left_ms = max(1, int((self.deadline - now) * 1000))
+            head.time_left_ms = max(1, int((self.deadline - self.desk.clock()) * 1000))
         self.replica = replica
-        whole = self.upload is None and not self.open_ended
-        self.stream = stream = self._open(link, head, whole)
-        if self.upload is not None:
-            self.upload.attach(stream)
+        upload = self.upload
+        self.stream = stream = self._open(link, head, upload is None and not self.open_ended)
+        if upload is not None:
+            upload.attach(stream)
 
     def _open(self, link: Link, head: RequestHead, whole: bool) -> Stream:
         data = encode_head(head)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -27,6 +27,26 @@ if TYPE_CHECKING:
 
     from runtime.router.admission import Admission
     from runtime.router.sweep import Sweep
+
+
+_targets: dict[bytes, tuple[bytes, bytes]] = {}  # (path, query) of what clients ask for again and again
+_TARGETS: Final = 1024
+_TARGET_BYTES: Final = 128  # a longer one hardly comes again
+
+
+def _read_target(url: bytes) -> tuple[bytes, bytes] | None:
+    """Return the (path, query) of a request's target; None if it is not a path."""
+    try:
+        parsed = httptools.parse_url(url)
+    except httptools.HttpParserInvalidURLError:
+        return None
+    path = parsed.path or b""
+    if not path.startswith(b"/") or not path.isascii():
+        return None
+    target = (path, parsed.query or b"")
+    if len(url) <= _TARGET_BYTES and len(_targets) < _TARGETS:
+        _targets[url] = target
+    return target
 
 
 class Cycle(Protocol):
@@ -60,7 +80,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._sweep = sweep
         self._in_head = False  # between a request's first byte and the end of its head
         self._head_since = 0.0
-        self._head_bytes = 0
+        self._head_bytes = 0  # of a head that did not come whole, so far
+        self._chunk_bytes = 0  # of what is being parsed
         self._idle_since = self.clock()  # since when no request is in hand
         self._refusing = False  # nothing more is taken from the client
         self._linger_until = 0.0  # 0: not lingering
@@ -85,6 +106,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._discard(data)
             return
         was_in_head = self._in_head
+        self._chunk_bytes = len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -93,8 +115,8 @@ class GuardedProtocol(HttpToolsProtocol):
             self._fault(exc)
         except httptools.HttpParserError:
             self.refuse(BadRequest("this is not HTTP/1.1 as it should be"))
-        if was_in_head and self._in_head:
-            self._head_bytes += len(data)
+        if self._in_head:
+            self._head_bytes = self._head_bytes + len(data) if was_in_head else self._parsed_bytes()
             if self._head_bytes > HEAD_LIMIT_BYTES:
                 self.refuse(HeadTooLarge(f"the request's head is over {HEAD_LIMIT_BYTES} bytes"))
 
@@ -140,13 +162,9 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def head_bytes(self, head: AnswerHead) -> bytes:
         """Return a head as it goes over the wire, with its empty line."""
-        parts = [STATUS_LINE[head.status]]
-        for name, value in self.server_state.default_headers:
-            parts += (name, b": ", value, b"\r\n")
-        for name, value in head.headers:
-            parts += (name, b": ", value, b"\r\n")
-        parts.append(b"\r\n")
-        return b"".join(parts)
+        lines = [b": ".join(pair) for pair in self.server_state.default_headers]
+        lines += [b": ".join(pair) for pair in head.headers]
+        return STATUS_LINE[head.status] + b"\r\n".join(lines) + (b"\r\n\r\n" if lines else b"\r\n")
 
     def _fault(self, exc: Exception) -> None:
         """A callback of ours failed: that is our fault, not the client's."""
@@ -167,22 +185,14 @@ class GuardedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self.url = b""
         self.headers = []
-        self.expect_100_continue = False
 
     def on_url(self, url: bytes) -> None:
         self.url += url
-        self._head_bytes += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_head:
             return  # a trailer: appended, it could overwrite a header
-        self._head_bytes += len(name) + len(value) + 4
-        if self._head_bytes > HEAD_LIMIT_BYTES:
-            return
-        name = name.lower()
-        if name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
-        self.headers.append((name, value))
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -199,23 +209,26 @@ class GuardedProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def _check_head(self) -> bool:
-        if self._head_bytes > HEAD_LIMIT_BYTES:
+        may_be_large = self._head_bytes or self._chunk_bytes > HEAD_LIMIT_BYTES
+        if may_be_large and self._parsed_bytes() > HEAD_LIMIT_BYTES:
             self.refuse(HeadTooLarge(f"the request's head is over {HEAD_LIMIT_BYTES} bytes"))
             return False
-        try:
-            url = httptools.parse_url(self.url)
-            self.raw_path = url.path or b""
-            self.query = url.query or b""
-        except httptools.HttpParserInvalidURLError:
-            self.raw_path = b""
-        if not self.raw_path.startswith(b"/") or not self.raw_path.isascii():
-            self.refuse(BadRequest("the request's target is not a path"))
-            return False
+        target = _targets.get(self.url)
+        if target is None:
+            target = _read_target(self.url)
+            if target is None:
+                self.refuse(BadRequest("the request's target is not a path"))
+                return False
+        self.raw_path, self.query = target
         return True
+
+    def _parsed_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def _begin(self) -> None:
         """Start the request in ASGI, or queue it behind the one that is being answered."""
-        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        url, headers = self.url, self.headers
+        expects = any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)
         super().on_message_begin()  # makes the scope, which a plain request does without
         self.url, self.expect_100_continue = url, expects
         self.headers += headers
@@ -244,7 +257,8 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.close()
             return
         self._idle_since = self.clock()
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
 

@@ -40,31 +40,35 @@ class Journal:
         self._clock = clock
         self._decisions = decisions
         self._wall = wall
-        self._ring: deque[Entry] = deque(maxlen=LIMIT)
+        self._ring: deque[tuple[float, Noted, str, str]] = deque(maxlen=LIMIT)  # as ``Entry``, made when asked for
 
     def note(self, effect: Noted, model: str, request_id: str) -> None:
-        self._ring.append(Entry(self._clock(), effect, model, request_id))
+        self._ring.append((self._clock(), effect, model, request_id))
 
     def records(self, router: str, *, request_id: str = "", model: str = "") -> list[dict[str, Any]]:
         """Return what concerns a model, or a request: how its model came to where it was, and what became of it.
 
         The oldest first. ``at`` is wall clock time, so that the records of several processes can be put in order.
         """
-        found = self._of_request(request_id) if request_id else [e for e in self._ring if e.model == model]
+        found = self._of_request(request_id) if request_id else [e for e in self._entries() if e.model == model]
         choices = [decision for decision in self._decisions() if decision.candidates] if found else []
         shift = self._wall() - self._clock()
         return [self._record(entry, router, shift, choices) for entry in found]
 
+    def _entries(self) -> list[Entry]:
+        return [Entry(*each) for each in self._ring]
+
     def _of_request(self, request_id: str) -> list[Entry]:
         """Return the entries of a request, and the wants for its model from the one that brought it there."""
-        own = [entry for entry in self._ring if entry.request_id == request_id]
+        entries = self._entries()
+        own = [entry for entry in entries if entry.request_id == request_id]
         if not own:
             return []
         first, last = own[0], own[-1]
         waited_s = first.effect.waited_s if isinstance(first.effect, Dispatch) else 0.0
         arrived = first.at - waited_s - SLACK_S
         home = last.effect.replica if isinstance(last.effect, Dispatch) else ""
-        wants = [e for e in self._ring if e.model == last.model != "" and isinstance(e.effect, Want | Unwant)]
+        wants = [e for e in entries if e.model == last.model != "" and isinstance(e.effect, Want | Unwant)]
         brought = [e.at for e in wants if isinstance(e.effect, Want) and e.effect.replica == home and e.at <= last.at]
         since = min(arrived, max(brought, default=arrived))
         return sorted([*own, *(e for e in wants if since <= e.at <= last.at)], key=lambda entry: entry.at)

@@ -29,17 +29,18 @@ class _NoEvent:
 
 _NO_EVENT: Final = _NoEvent()
 _CHUNKED: Final = (b"transfer-encoding", b"chunked")
+_METHODS: Final = {b"GET": "GET", b"POST": "POST", b"PUT": "PUT", b"HEAD": "HEAD"}
 
 
 class PlainProtocol(GuardedProtocol):
     """A connection whose small requests take the short way."""
 
     def _begin(self) -> None:
-        if self.raw_path.startswith(b"/-/") or self.parser.should_upgrade() or self.expect_100_continue:
+        if self.raw_path.startswith(b"/-/") or self.parser.should_upgrade():
             super()._begin()
             return
         found = self.admission.read(self.headers)
-        if found.chunked or found.content_length > BODY_CHUNK:
+        if found.chunked or found.content_length > BODY_CHUNK or found.expects_continue:
             super()._begin()
             return
         existing = self.cycle
@@ -105,9 +106,10 @@ class PlainCycle:
 
     def __init__(self, protocol: PlainProtocol, found: RequestHeaders) -> None:
         parser = protocol.parser
-        method = parser.get_method().decode("ascii")
+        raw_method, raw_path = parser.get_method(), protocol.raw_path
+        method = _METHODS.get(raw_method) or raw_method.decode("ascii")
         version = parser.get_http_version()
-        path = protocol.raw_path.decode("ascii")
+        path = raw_path.decode("ascii")
         if "%" in path:
             path = unquote(path)
         self._protocol = protocol
@@ -125,7 +127,7 @@ class PlainCycle:
         self.exchange = Exchange(desk, self, method, path, "", desk.clock())
         self.exchange.peer = protocol.client
         self.head = RequestHead(
-            method, path, protocol.raw_path, protocol.query, protocol.scheme or "http", version, protocol.client,
+            method, path, raw_path, protocol.query, protocol.scheme or "http", version, protocol.client,
             protocol.server, protocol.headers, "", "", "", 0,
         )  # fmt: skip
 
@@ -164,7 +166,7 @@ class PlainCycle:
             head.headers.append(CLOSE)
         data = self._protocol.head_bytes(head)
         if body:
-            data += b"".join(self._framed(body, end))
+            data += b"".join(self._framed(body, end)) if self._chunked else body
         self._protocol.transport.write(data)
         if end:
             self._complete()

@@ -118,9 +118,11 @@ class Pool:
 
     def finished(self, job: Job) -> None:
         """The job's terminal frame came."""
-        self._cancelled.discard(job.number)
-        if self.jobs.pop(job.number, None) is not None:
-            self.feed(RequestFinished(job.number))
+        number = job.number
+        if self._cancelled:
+            self._cancelled.discard(number)
+        if self.jobs.pop(number, None) is not None:
+            self.feed(RequestFinished(number))
 
     def refused(self, job: Job, refused: Refused) -> None:
         """The replica sent it back; it surely did not begin."""
@@ -196,7 +198,9 @@ class Pool:
                 self._step(self._events.popleft())
         finally:
             self._busy = False
-        self._arm()
+        deadline = self.scheduler.deadline()
+        if deadline is not None and (self._timer is None or deadline < self._timer_at):
+            self._arm(deadline)
 
     def close(self) -> None:
         if self._timer is not None:
@@ -215,7 +219,10 @@ class Pool:
             return
         for effect in effects:
             try:
-                self._perform(effect)
+                if type(effect) is Dispatch:
+                    self._dispatch(effect)
+                else:
+                    self._perform(effect)
             except Exception as exc:
                 self._report(f"{effect!r} could not be performed", exc)
                 if isinstance(effect, Dispatch):
@@ -231,11 +238,8 @@ class Pool:
         trace = "".join(traceback.format_exception(exc))
         self._log.event(f"{self.name}: {what}\n{trace}", level="ERROR", deployment=self.name)
 
-    def _arm(self) -> None:
+    def _arm(self, deadline: float) -> None:
         """Keep one timer for the scheduler's deadline; one that fires early only looks again."""
-        deadline = self.scheduler.deadline()
-        if deadline is None or (self._timer is not None and self._timer_at <= deadline):
-            return
         if self._timer is not None:
             self._timer.cancel()
         self._timer_at = deadline
@@ -245,17 +249,17 @@ class Pool:
     def _wake(self) -> None:
         self._timer = None
         deadline = self.scheduler.deadline()
-        if deadline is not None and deadline <= self._clock():
+        if deadline is None:
+            return
+        if deadline <= self._clock():
             self.feed(Woken())
         else:
-            self._arm()
+            self._arm(deadline)
 
     # --- effects ------------------------------------------------------------------------------------------
 
     def _perform(self, effect: SchedulerEffect) -> None:
-        if isinstance(effect, Dispatch):
-            self._dispatch(effect)
-        elif isinstance(effect, Fail):
+        if isinstance(effect, Fail):
             job = self.jobs.pop(effect.request, None)
             if job is not None:
                 self.journal.note(effect, job.model, job.request_id)
@@ -301,8 +305,9 @@ class Pool:
         if job is None:
             self._events.append(RequestFinished(effect.request))
             return
-        link = self._link(effect.replica)
-        if link is None:
+        known = self.replicas.get(effect.replica)
+        link = known.link if known is not None else None
+        if link is None or not link.alive:
             self._events.append(ReplicaDown(effect.replica))
             return
         self.journal.note(effect, job.model, job.request_id)

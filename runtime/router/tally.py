@@ -39,13 +39,17 @@ class Tally:
         self.queued = Histogram()
 
     def count(self, status: int, cache: str, model: str, ms: float, queue_ms: float) -> None:
-        self.by_status[status] = self.by_status.get(status, 0) + 1
+        by_status, by_model = self.by_status, self.by_model
+        by_status[status] = by_status.get(status, 0) + 1
         if cache:
             self.by_cache[cache] = self.by_cache.get(cache, 0) + 1
         if model:
-            known = self.by_model.get(model)
-            if known is None and len(self.by_model) >= MAX_MODELS:
-                model, known = OTHER, self.by_model.get(OTHER)
-            self.by_model[model] = (known or 0) + 1
+            if model not in by_model:
+                model = model if len(by_model) < MAX_MODELS else OTHER
+                by_model.setdefault(model, 0)
+            by_model[model] += 1
         self.latency.observe(ms)
-        self.queued.observe(queue_ms)
+        if queue_ms:
+            self.queued.observe(queue_ms)
+        else:
+            self.queued.counts[0] += 1

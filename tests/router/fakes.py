@@ -52,6 +52,9 @@ class RecordingLog:
     def event(self, message: str, *, level: str = "INFO", **fields: object) -> None:
         self.events.append((level, message))
 
+    def sampled_out(self) -> bool:
+        return False
+
     def access(self, **fields: Any) -> None:
         self.lines.append(fields)
 
