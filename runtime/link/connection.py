@@ -101,9 +101,10 @@ class Link(asyncio.BufferedProtocol):
         while number in self.streams:
             number = self._after(number)
         self._next_stream = self._after(number)
-        stream = Stream(self, number, True, handler)
-        self.streams[number] = stream
-        stream.send(kind, head, flags)
+        stream = self.streams[number] = Stream(self, number, True, handler)
+        self.outbox.head(frames.header(kind, number, len(head), flags) + head)
+        if flags & END:
+            stream.local_ended = True
         return stream
 
     def command(self, command: Command) -> None:
@@ -260,7 +261,8 @@ class Link(asyncio.BufferedProtocol):
             raise ProtocolError(f"body on stream {stream.id} after its end")
         stream.receive_body(len(payload))
         handler = stream.handler
-        self._remote_end(stream, end)
+        if end:
+            self._remote_end(stream)
         handler.body(stream, bytes(payload), end)
 
     def _head(self, stream: Stream, kind: int, flags: int, payload: memoryview) -> None:
@@ -268,15 +270,15 @@ class Link(asyncio.BufferedProtocol):
             stream.receive_body(len(payload))
         handler = stream.handler
         if flags & END or kind == REFUSED or kind == ABORT:
-            self._remote_end(stream, True)
+            self._remote_end(stream)
         handler.head(stream, kind, payload, flags)
 
-    def _remote_end(self, stream: Stream, end: bool) -> None:
+    def _remote_end(self, stream: Stream) -> None:
         """The peer's half is done; if the peer is the acceptor that was its terminal frame."""
-        if end:
-            stream.remote_ended = True
-            if stream.opener:
-                self.forget(stream)
+        stream.remote_ended = True
+        if stream.opener:
+            self.streams.pop(stream.id, None)
+            stream.forget()
 
     def _control(self, kind: int, payload: memoryview) -> None:
         if kind == HELLO:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class CallWork(Work):
     """A CALL stream. User code starts once all arguments have arrived."""
 
+    __slots__ = ("_arguments", "_arrived", "_gone", "call")
+
     def __init__(self, host: Host, stream: Stream, head: CallHead, ended: bool) -> None:
         chain = (*head.chain, host.deployment)
         now = host.now()

@@ -77,8 +77,7 @@ def _too_large(limit: int) -> BodyTooLarge:
 class HttpWork(Work):
     """A REQUEST stream."""
 
-    exchange: HttpExchange | None = None
-    websocket: WebsocketExchange | None = None
+    __slots__ = ("exchange", "incoming", "request", "websocket")
 
     def __init__(self, host: Host, stream: Stream, head: RequestHead, ended: bool) -> None:
         now = host.now()
@@ -87,8 +86,9 @@ class HttpWork(Work):
         super().__init__(host, stream, context, now)
         self.request = head
         self.incoming = IncomingBody(head.body, ended)
-        if head.cache:
-            self.router_cache = head.cache
+        self.router_cache = head.cache
+        self.exchange: HttpExchange | None = None
+        self.websocket: WebsocketExchange | None = None
         if head.scheme in _WEBSOCKET:
             self.websocket = WebsocketExchange(stream, self._head)
 

@@ -51,18 +51,10 @@ class Work:
     runs in a thread keeps them until the thread returns.
     """
 
-    # what most works never change: the class has it, so that no request pays for setting it
-    deadline = 0.0  # of the host's clock; 0: none
-    admitted_at = 0.0
-    task: asyncio.Task[None] | None = None
-    cancelled_why = ""  # a key of _CANCELLED, once given up
-    leased: object = None  # the model that its admission found resident, leased to it from then on
-    cache = ""  # hit, load or wait, as the answer says
-    load_ms = 0.0
-    wait_ms = 0.0
-    status = 0
-    waited = False  # the brain did not answer the offer at once
-    ended = False
+    __slots__ = (
+        "admitted_at", "cache", "cancelled_why", "context", "deadline", "ended", "host", "key", "leased", "load_ms",
+        "method", "model", "offered_at", "router_cache", "status", "stream", "task", "wait_ms", "waited",
+    )  # fmt: skip
 
     def __init__(self, host: Host, stream: Stream, context: RequestContext, now: float) -> None:
         self.host = host
@@ -70,18 +62,26 @@ class Work:
         self.key = stream.key
         self.context = context
         self.model = context.model_id or None
+        self.method = "__CALL__"  # what runs, for the log
+        self.router_cache = ""  # load or wait, if the router saw the request wait for its model
         self.offered_at = now
-        if context.deadline is not None:
-            self.deadline = context.deadline
+        self.deadline = context.deadline or 0.0  # 0: none
+        self.admitted_at = 0.0
+        self.task: asyncio.Task[None] | None = None
+        self.cancelled_why = ""  # a key of _CANCELLED, once given up
+        self.leased: object = None  # the model that its admission found resident, leased to it from then on
+        self.cache = ""  # hit, load or wait, as the answer says
+        self.load_ms = 0.0
+        self.wait_ms = 0.0
+        self.status = 0
+        self.waited = False  # the brain did not answer the offer at once
+        self.ended = False
 
     def __repr__(self) -> str:
         state = "ended" if self.ended else "running" if self.task else "offered"
         return f"<{type(self).__name__} {self.context.request_id} {state} model={self.model}>"
 
     # --- to be said by subclasses -------------------------------------------------------------------------
-
-    method = "__CALL__"  # what ran, for the log
-    router_cache = ""  # load or wait, if the router saw the request wait for its model
 
     async def run(self) -> None:
         """Run user code and send its answer."""

@@ -9,7 +9,7 @@ from runtime.link.frames import BODY_CHUNK, HEAD_LIMIT, RequestHead, encode_head
 from runtime.router.model_ids import ModelIds
 from runtime.router.request_headers import HeaderReader, RequestHeaders, timeout_of
 from runtime.router.request_ids import valid_request_id
-from runtime.router.routes import Routes
+from runtime.router.routes import Route, Routes
 
 if TYPE_CHECKING:
     from runtime.router.desk import Desk
@@ -53,8 +53,9 @@ class Admission:
             raw = self.models.from_url(route.below(head.path), head.query)
         if raw is not None:
             exchange.model = head.model = self.models.check(raw)
-        self._set_deadline(exchange, found.timeout)
-        head.headers = found.forwarded(head.headers)
+        self._set_deadline(exchange, route, found.timeout)
+        if not found.all_travel:
+            head.headers = found.forwarded(head.headers)
         if len(head.raw_path) + len(head.query) > _SURELY_SMALL or len(head.headers) > 64:
             check_size(head)
 
@@ -71,10 +72,9 @@ class Admission:
         pool = exchange.pool = exchange.route.pool
         pool.submit(exchange)
 
-    def _set_deadline(self, exchange: Exchange, asked: bytes | None) -> None:
+    def _set_deadline(self, exchange: Exchange, route: Route, asked: bytes | None) -> None:
         """The client may shorten what the config allows, never lengthen it."""
-        assert exchange.route is not None
-        limit = exchange.route.pool.settings.request_timeout_s
+        limit = route.pool.settings.request_timeout_s
         if limit is None:
             limit = self.http.request_timeout_s
         if asked is not None:

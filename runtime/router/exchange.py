@@ -165,8 +165,9 @@ class Exchange:
             return
         if head.cache and not self.cache:
             self.cache = head.cache
-        self.load_ms = head.load_ms
-        self.queue_ms += head.wait_ms
+        if head.load_ms or head.wait_ms:
+            self.load_ms = head.load_ms
+            self.queue_ms += head.wait_ms
         body = head.body
         try:
             answer = safe_head(head.status, head.headers, self.method, len(body) if end else -1)
@@ -174,8 +175,9 @@ class Exchange:
             self._answer_error(error)
             self._cancel_stream()
             return
-        self.left = None if answer.bodiless or answer.length < 0 else answer.length
-        if not self._fits(len(body), end):
+        if end and len(body) == answer.length:
+            pass  # as nearly all are: whole, and as long as it says
+        elif not self._fits_from(answer, len(body), end):
             self._answer_error(UserCodeError("the application's body is not as long as its content-length"))
             self._cancel_stream()
             return
@@ -183,7 +185,7 @@ class Exchange:
 
     def head(self, stream: Stream, kind: int, payload: memoryview, flags: int) -> None:
         if kind == RESPONSE:
-            end = bool(flags & END)
+            end = flags & END != 0
             self.head_received(decode_head(ResponseHead, payload), end)
             if end:
                 self._finished()
@@ -229,6 +231,11 @@ class Exchange:
         self.stream = None
 
     # --- inside -------------------------------------------------------------------------------------------
+
+    def _fits_from(self, answer: AnswerHead, size: int, end: bool) -> bool:
+        """Begin to count the body of an answer."""
+        self.left = None if answer.bodiless or answer.length < 0 else answer.length
+        return self._fits(size, end)
 
     def _fits(self, size: int, end: bool) -> bool:
         """Count body bytes against the promised length."""

@@ -162,8 +162,9 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def head_bytes(self, head: AnswerHead) -> bytes:
         """Return a head as it goes over the wire, with its empty line."""
-        lines = [b": ".join(pair) for pair in self.server_state.default_headers]
-        lines += [b": ".join(pair) for pair in head.headers]
+        lines = [b": ".join(pair) for pair in head.headers]
+        for pair in self.server_state.default_headers:
+            lines.append(b": ".join(pair))
         return STATUS_LINE[head.status] + b"\r\n".join(lines) + (b"\r\n\r\n" if lines else b"\r\n")
 
     def _fault(self, exc: Exception) -> None:

@@ -64,7 +64,10 @@ class PlainProtocol(GuardedProtocol):
         if not isinstance(cycle, PlainCycle):
             super().on_body(body)
         elif not self._refusing:
-            cycle.body += body
+            if cycle.body:
+                cycle.body += body
+            else:
+                cycle.body = bytearray(body)
             if self.reading_since:
                 self.reading_since = self.clock()
 
@@ -117,7 +120,7 @@ class PlainCycle:
         self._chunked = False
         self._owed = 0  # body bytes whose credit goes back once the client's side has room
         self.found = found
-        self.body = bytearray()
+        self.body: bytes | bytearray = b""
         self.keep_alive = not self._http10 and parser.should_keep_alive()
         self.more_body = found.has_body
         self.response_complete = False

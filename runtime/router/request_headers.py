@@ -37,7 +37,7 @@ class RequestHeaders:
     """What one pass found. ``model`` None: the header is absent or empty. ``content_length`` -1: not given."""
 
     __slots__ = (
-        "chunked", "connection", "content_length", "expects_continue", "hop_by_hop", "hosts", "model", "request_id",
+        "all_travel", "chunked", "connection", "content_length", "expects_continue", "hosts", "model", "request_id",
         "timeout",
     )  # fmt: skip
 
@@ -50,7 +50,7 @@ class RequestHeaders:
         self.connection: bytes | None = None
         self.expects_continue = False
         self.chunked = False
-        self.hop_by_hop = False
+        self.all_travel = True  # no header stays here
 
     @property
     def has_body(self) -> bool:
@@ -58,8 +58,6 @@ class RequestHeaders:
 
     def forwarded(self, headers: Headers) -> Headers:
         """Return what travels on: all but hop-by-hop headers, those that ``Connection`` names, and ``Expect``."""
-        if not (self.hop_by_hop or self.expects_continue):
-            return headers
         dropped = HOP_BY_HOP
         if self.connection is not None:
             named = {token.strip().lower() for token in self.connection.split(b",")}
@@ -81,10 +79,10 @@ class HeaderReader:
             what = known(name)
             if what is None:
                 continue
-            if what == _HOST:
-                found.hosts += 1
-            elif what == _MODEL:
+            if what == _MODEL:
                 found.model = value or None
+            elif what == _HOST:
+                found.hosts += 1
             elif what == _LENGTH:
                 found.content_length = int(value) if value.isdigit() else -2
             else:
@@ -98,9 +96,10 @@ class HeaderReader:
         elif what == _TIMEOUT:
             found.timeout = value
         elif what == _EXPECT:
+            found.all_travel = False
             found.expects_continue = value.lower() == b"100-continue"
         else:
-            found.hop_by_hop = True
+            found.all_travel = False
             if what == _CONNECTION:
                 found.connection = value if found.connection is None else found.connection + b"," + value
             elif what == _CHUNKED:
