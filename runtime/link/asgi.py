@@ -44,6 +44,9 @@ def http_scope(head: RequestHead, state: dict[str, Any] | None = None) -> dict[s
     }
 
 
+_NONE: Final[deque[tuple[bytes, int]]] = deque(maxlen=0)  # of every request without a body: it stays empty
+
+
 class IncomingBody:
     """A peer's body as it arrives. Credit goes back when a part is taken, so an idle reader holds the peer up."""
 
@@ -53,10 +56,10 @@ class IncomingBody:
         self.stream: Stream | None = None  # None until more than the first part is expected
         self.ended = ended  # the peer has sent all of it
         self.gone = False  # the peer has left: no more will come, and nobody waits for the answer
-        self._parts: deque[tuple[bytes, int]] = deque()  # (bytes, credit they cost)
+        self._parts: deque[tuple[bytes, int]] = _NONE  # (bytes, credit they cost)
         self._changed: asyncio.Future[None] | None = None
-        if first:
-            self._parts.append((first, 0))
+        if first or not ended:
+            self._parts = deque(((first, 0),)) if first else deque()
 
     def feed(self, stream: Stream, data: bytes, end: bool) -> None:
         self.stream = stream
@@ -73,9 +76,10 @@ class IncomingBody:
     @property
     def complete(self) -> bytes | None:
         """The whole body if it is all here in at most one untaken part, else None."""
-        if not self.ended or len(self._parts) > 1:
+        parts = self._parts
+        if not self.ended or len(parts) > 1:
             return None
-        return self._parts[0][0] if self._parts else b""
+        return parts[0][0] if parts else b""
 
     async def part(self) -> tuple[bytes, bool]:
         """Return the next part and whether more follow. Raises ``ClientDisconnected``."""

@@ -111,8 +111,7 @@ class HttpWork(Work):
 
     def let_go(self) -> None:
         super().let_go()
-        if self.exchange is not None or self.websocket is not None:
-            self.exchange = self.websocket = None
+        self.exchange = self.websocket = None
 
     # --- what user code gets ------------------------------------------------------------------------------
 

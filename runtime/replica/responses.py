@@ -26,6 +26,8 @@ from runtime.link.frames import Headers
 JSON: Final = (b"content-type", b"application/json")
 TEXT: Final = (b"content-type", b"text/plain; charset=utf-8")
 BINARY: Final = (b"content-type", b"application/octet-stream")
+_CONTAINERS: Final = (dict, list)  # tuples: a union would be made anew at every check
+_BYTES: Final = (bytes, bytearray, memoryview)
 _WITH_BODY: Final = frozenset({Response, JSONResponse, PlainTextResponse, HTMLResponse, RedirectResponse})
 
 
@@ -62,11 +64,11 @@ def plain(content_type: tuple[bytes, bytes], body: bytes, status: int = 200) -> 
 
 def answer_of(value: Any) -> Answer:
     """Return the answer that a return value stands for. Raises ``TypeError`` for one that stands for none."""
-    if isinstance(value, dict | list):
+    if isinstance(value, _CONTAINERS):
         return plain(JSON, to_json(value))
     if isinstance(value, str):
         return plain(TEXT, value.encode())
-    if isinstance(value, bytes | bytearray | memoryview):
+    if isinstance(value, _BYTES):
         return plain(BINARY, bytes(value))
     if isinstance(value, Response):
         if type(value) in _WITH_BODY and value.background is None:
@@ -81,7 +83,7 @@ def chunk_of(item: Any) -> bytes:
     """Return the bytes of one item of a generator: str and bytes as they are, anything else as a line of JSON."""
     if isinstance(item, str):
         return item.encode()
-    if isinstance(item, bytes | bytearray | memoryview):
+    if isinstance(item, _BYTES):
         return bytes(item)
     return to_json(item) + b"\n"
 
