@@ -1,4 +1,4 @@
-"""When a child that died is started again, and when to stop trying. Pure: ``now`` is passed in."""
+"""When a child that died is started again, and when not. Pure: ``now`` is passed in."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ class RestartPolicy:
     """Decides the delay after each death of one child; one instance lives as long as the child's slot.
 
     The delay grows by ``factor`` from ``base_s`` to ``max_s`` and falls back once a child has been ready for
-    ``healthy_after_s``. A child that cannot start (its own code says so) and has never been ready is given up
-    at once; one that was ready before, or that died starting without a word, after ``max_start_failures``
-    starts in a row.
+    ``healthy_after_s``. A slot that was ready once is never given up, since what keeps it from starting (a full
+    disk, a store that is down, a broken edit) may pass while nobody looks. In one that never was, a child that
+    cannot start (its own code says so) is given up at once, one that dies starting without a word after
+    ``max_start_failures`` starts.
     """
 
     def __init__(
@@ -50,9 +51,8 @@ class RestartPolicy:
         """
         if self._ready_at is None:
             self.start_failures += 1
-            if could_not_start and not self._was_ready:
-                return None
-            if self.start_failures >= self._max_start_failures:
+            hopeless = could_not_start or self.start_failures >= self._max_start_failures
+            if hopeless and not self._was_ready:
                 return None
         elif now - self._ready_at >= self._healthy_after_s:
             self._next_s = self._base_s

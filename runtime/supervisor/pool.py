@@ -91,10 +91,11 @@ class Pool:
             if known is not self.desired:
                 self.aim(known)
 
-    def retry_failed(self) -> None:
-        """Forget the children that could not start, so that their slots are tried again."""
-        for worker in [one for one in self.workers if one.phase == "failed"]:
-            self._restarts.forget(worker.slot)
+    def retry(self) -> None:
+        """Try the slots whose children could not start again, and those that wait for their next start now."""
+        for worker in [one for one in self.workers if one.phase in ("failed", "backoff")]:
+            if worker.phase == "failed":
+                self._restarts.forget(worker.slot)
             self.workers.remove(worker)
         self.wake()
 
@@ -110,6 +111,12 @@ class Pool:
         """Desired children that cannot start, or that refused their new config."""
         slots = set(self.desired.slots) if self.desired else set()
         return [one for one in self.workers if one.slot in slots and (one.phase == "failed" or one.refusal)]
+
+    @property
+    def stumbling(self) -> list[Worker]:
+        """Desired children that said that they cannot start, and are tried again since their slots once worked."""
+        slots = set(self.desired.slots) if self.desired else set()
+        return [one for one in self.workers if one.slot in slots and one.phase == "backoff" and one.failure]
 
     @property
     def alive(self) -> list[tuple[str, ChildProcess]]:
@@ -294,9 +301,10 @@ class Pool:
         delay_s = self._restarts.died(worker)
         worker.message = worker.obituary()
         worker.suspect = False
+        if delay_s is None or worker.failure is not None:
+            worker.traceback = worker.last_output()
         if delay_s is None:
             worker.phase = "failed"
-            worker.traceback = worker.last_output()
             self._chronicle.gave_up(worker)
         else:
             worker.phase = "backoff"

@@ -57,7 +57,7 @@ class Rollouts:
         self.supersede("a newer command has taken its place")
         self.current = Rollout(target, self.good)
         self.troubles.clear()
-        self.pool.retry_failed()
+        self.pool.retry()
         self.pool.aim(target)
         return self.current
 
@@ -88,9 +88,9 @@ class Rollouts:
             if failures or self.pool.settled:
                 self._answer_waiting(failure_of(failures[0]) if failures else None)
         elif rollout.error is not None:
-            if self.pool.settled or failures:
+            if self.pool.settled or failures or self.pool.stumbling:
                 self._finish(rollout, rollout.error)
-        elif failures:
+        elif failures := failures or self.pool.stumbling:  # whoever asked for it learns of it now
             self._take_back(rollout, failures)
         elif self.pool.settled and self.pool.desired is not None:
             self.good = self.pool.desired  # the target, and what its code says

@@ -86,7 +86,7 @@ def _deployment(
 ) -> DeploymentStatus:
     config, want = desired.deployment(name), desired.count(name)
     ready = sum(one.phase == "ready" and not one.condemned for one in workers)
-    failed = next((one for one in workers if one.phase == "failed"), None)
+    failed = next((one for one in workers if one.phase == "failed" or (one.phase == "backoff" and one.failure)), None)
     coming = next((one for one in workers if one.phase in ("starting", "connecting", "backoff")), None)
     if ready >= want:
         state = "ready"

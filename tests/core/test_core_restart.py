@@ -36,16 +36,16 @@ def test_a_child_that_cannot_start_and_never_could_is_given_up_at_once() -> None
 
 
 @pytest.mark.parametrize("says_so", [True, False])
-def test_a_child_that_started_once_is_tried_a_few_times_more(says_so: bool) -> None:
-    policy = RestartPolicy(max_start_failures=3)
+def test_a_slot_that_was_ready_once_is_never_given_up(says_so: bool) -> None:
+    policy = RestartPolicy(base_s=1.0, max_s=4.0, max_start_failures=3)
     policy.started(0.0)
     policy.ready(0.0)
-    assert policy.died(1.0, False) is not None
-    answers = []
-    for _ in range(3):
+    policy.died(1.0, False)
+    delays = []
+    for _ in range(8):
         policy.started(2.0)
-        answers.append(policy.died(2.0, says_so) is None)
-    assert answers == [False, False, True]
+        delays.append(policy.died(2.0, says_so))
+    assert delays == [2.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0]
 
 
 def test_a_child_that_dies_starting_without_a_word_is_tried_a_few_times() -> None:

@@ -3,7 +3,8 @@
 Run as a script by the real engine. Modes of a replica (``user_config["mode"]``): ready (default), fail (says that it
 cannot start), crash (ends without a word), hang (never becomes ready), stubborn (ignores SIGTERM and Drain), refuse
 (refuses to be reconfigured), sick (fails its health check), mute (never answers a ping), fault (was ready, cannot go
-on). ``user_config["options"]`` is what its code says of the keys that the file leaves to it.
+on). While the file ``user_config["broken_by"]`` exists the mode is fail. ``user_config["options"]`` is what its code
+says of the keys that the file leaves to it.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class FakeChild:
         self.channel = channel
         self.mode: str = spec.deployment.get("user_config", {}).get("mode", "ready")
         self.user_config: dict[str, Any] = spec.deployment.get("user_config", {})
+        if Path(self.user_config.get("broken_by", "")).is_file():
+            self.mode = "fail"
         self.table: Table | None = None
         self.models = list(spec.preload)
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -89,6 +90,34 @@ async def test_a_child_that_dies_starting_is_given_up_and_told(running: Running,
         assert "boom: a native library went wrong" in events[-1].traceback
         assert sum(event.kind == "restart" for event in events) == 2
         assert supervisor.operations.pool.workers == []
+
+
+async def test_a_slot_that_once_worked_is_tried_until_it_works_again(
+    running: Running, deploy: Apply, short_dir: Path
+) -> None:
+    broken = short_dir / "broken"
+    async with running() as supervisor:
+        pool = supervisor.operations.pool
+        request = deploy(user_config={"broken_by": str(broken)})
+        await carried_out(supervisor.operations.apply(request))
+        broken.touch()
+        with supervisor.operations.journal.follow() as follower:
+            os.kill((await replica(supervisor)).process.pid, signal.SIGKILL)  # type: ignore[union-attr]
+            failures = 0
+            async for event in follower:
+                failures += "could not start" in event.message
+                if failures == 7:
+                    break
+            assert not pool.failures
+            answer = (await carried_out(supervisor.operations.apply(request)))[-1]
+            assert (answer.kind, answer.code) == ("failed", "could_not_start")
+            assert "Generation 1 goes on serving" in answer.message
+            assert "ModuleNotFoundError" in answer.traceback
+            broken.unlink()
+            async for event in follower:
+                if event.kind == "ready":
+                    break
+        assert pool.settled
 
 
 async def test_a_failed_rollout_keeps_the_old_generation(running: Running, deploy: Apply) -> None:
