@@ -29,6 +29,7 @@ CASES: Final[dict[int, str]] = {
     129: "a load elsewhere has begun: requests are expected back when it ends",
     130: "the last waiting request of the model was dispatched: its claims are released",
     131: "a place was offered and nothing waits for it",
+    132: "the replica does not answer: its unstarted wants are taken back",
     # and fails
     140: "the queue is full",
     141: "too many distinct models wait",

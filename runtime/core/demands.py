@@ -89,7 +89,7 @@ class Demands:
         if demand.copy is not None and not demand.copy.withdrawing:
             self._promote(model, demand, now, out)
             return
-        never = demand.copy.view.bit if demand.copy is not None else 0
+        never = demand.stranded_at | (demand.copy.view.bit if demand.copy is not None else 0)
         under_way = model.loading & self._pool.up & ~self._pool.blocked & ~never
         if under_way:
             view = self._pool.view_of(under_way & -under_way)
@@ -151,7 +151,7 @@ class Demands:
         if now < demand.busy_since + load_s and demand.expected_wait_s(now) <= load_s:
             self.look_at(model, demand, demand.busy_since + load_s)
             return
-        taken = model.holders | model.loading | self._failures.where(model.name)
+        taken = model.holders | model.loading | self._failures.where(model.name) | demand.stranded_at
         if demand.cold is not None:
             taken |= demand.cold.view.bit
         view = ranking.copy_home(self._pool, model.point, taken)
@@ -172,6 +172,11 @@ class Demands:
         bid.withdrawing = True
         if model.name in bid.view.loading and model.demand is not None:
             self.end(model.demand, bid)
+
+    def strand(self, model: Model, demand: Demand, bid: Bid, now: float, out: Effects) -> None:
+        """Take a want back from a suspect, and do not wait for its answer before another replica is asked."""
+        self.withdraw(model, bid, 132, now, out)
+        demand.strand(bid)
 
     def end(self, demand: Demand, bid: Bid) -> None:
         """Forget a want that was answered, one way or another."""

@@ -63,6 +63,21 @@ class ReplicaDraining:
 
 
 @dataclass(slots=True)
+class ReplicaSuspected:
+    """It does not answer: nothing new goes there. What runs and loads there goes on, for all anyone knows."""
+
+    replica: str
+
+
+@dataclass(slots=True)
+class ReplicaTrusted:
+    """A suspect answers again; ``models`` is what it holds."""
+
+    replica: str
+    models: tuple[ModelStatus, ...] = ()
+
+
+@dataclass(slots=True)
 class ReplicaDown:
     replica: str
 
@@ -111,8 +126,8 @@ class LimitsChanged:
 
 SchedulerEvent = (
     RequestArrived | RequestCancelled | RequestBegan | RequestFinished | RequestRefused | ReplicaUp
-    | ReplicaDraining | ReplicaDown | ModelChanged | SummaryChanged | PlaceOffered | WantWithdrawn
-    | LimitsChanged | Woken
+    | ReplicaDraining | ReplicaSuspected | ReplicaTrusted | ReplicaDown | ModelChanged | SummaryChanged
+    | PlaceOffered | WantWithdrawn | LimitsChanged | Woken
 )  # fmt: skip
 
 # --- router side: effects -------------------------------------------------------------------------------

@@ -31,8 +31,14 @@ class Fleet:
         self._state.pace.begin(now)
         was_loose = self._state.pool.loose
         view = self._state.pool.add(event, loose=event.caches != 1 or not self._state.limits.load_early)
+        self._welcome(view, event.models, was_loose, now, out)
+
+    def _welcome(
+        self, view: ReplicaView, models: tuple[ev.ModelStatus, ...], was_loose: int, now: float, out: Effects
+    ) -> None:
+        """Use a replica that can be chosen from now on, and what it holds."""
         self._state.down_since = None
-        for status in event.models:
+        for status in models:
             self._news.model_changed(ev.ModelChanged(view.id, status), now, out)
         if bool(was_loose) != bool(self._state.pool.loose):
             self._serving.requeue_all(now, out)
@@ -43,21 +49,54 @@ class Fleet:
 
     def replica_draining(self, event: ev.ReplicaDraining, now: float, out: Effects) -> None:
         view = self._state.pool.by_id.get(event.replica)
-        if view is not None and not view.draining:
+        if view is not None:
             self.drain(view, now, out)
 
     def drain(self, view: ReplicaView, now: float, out: Effects) -> None:
-        """Take a replica out of every choice; its unstarted wants come back and go elsewhere."""
-        was_loose = self._state.pool.loose
-        self._state.pool.drain(view)
-        for model in list(view.models.values()):
-            self._news.gone(model, view, now, out)
+        """Take a replica out of every choice for good; its unstarted wants come back and go elsewhere."""
+        suspect = self._state.pool.suspect & view.bit
+        if view.draining and not suspect:
+            return
+        self._state.pool.suspect ^= suspect
+        was_loose = self._shut_out(view, now, out)
         for model in list(self._state.waiting):
             bid = model.demand.bid_at(view) if model.demand is not None else None
             if bid is not None and model.demand is not None:
                 self._demands.withdraw(model, bid, 126, now, out)
                 self._demands.seek(model, now, out)
         self._after_loss(was_loose, now, out)
+
+    def replica_suspected(self, event: ev.ReplicaSuspected, now: float, out: Effects) -> None:
+        """Ask others for what had not started there; a load under way and who waits for it stay."""
+        view = self._state.pool.by_id.get(event.replica)
+        if view is None or view.draining:
+            return
+        self._state.pool.suspect |= view.bit
+        was_loose = self._shut_out(view, now, out)
+        for model in list(self._state.models.values()):
+            demand = model.demand
+            bid = demand.bid_at(view) if demand is not None else None
+            if demand is not None and bid is not None and model.name not in view.loading:
+                self._demands.strand(model, demand, bid, now, out)
+                self._demands.seek(model, now, out)
+        self._after_loss(was_loose, now, out)
+
+    def replica_trusted(self, event: ev.ReplicaTrusted, now: float, out: Effects) -> None:
+        view = self._state.pool.by_id.get(event.replica)
+        if view is None or not self._state.pool.suspect & view.bit:
+            return
+        was_loose = self._state.pool.loose
+        self._state.pool.restore(view)
+        self._welcome(view, event.models, was_loose, now, out)
+        self.check_hopeless(now, out)
+
+    def _shut_out(self, view: ReplicaView, now: float, out: Effects) -> int:
+        """Take a replica and what it holds out of every choice; return which replicas were loose before."""
+        was_loose = self._state.pool.loose
+        self._state.pool.drain(view)
+        for model in list(view.models.values()):
+            self._news.gone(model, view, now, out)
+        return was_loose
 
     def replica_down(self, event: ev.ReplicaDown, now: float, out: Effects) -> None:
         view = self._state.pool.by_id.get(event.replica)
@@ -92,7 +131,7 @@ class Fleet:
     def _after_loss(self, was_loose: int, now: float, out: Effects) -> None:
         if was_loose and not self._state.pool.loose and self._state.pool.up:
             self._serving.requeue_all(now, out)
-        if self._state.queued and not self._state.pool.up and self._state.down_since is None:
+        if self._state.queued and self._state.pool.deserted and self._state.down_since is None:
             self._state.down_since = now
         self.check_hopeless(now, out)
 
@@ -142,7 +181,7 @@ class Fleet:
         """Answer whoever waits for a model that no replica holds, loads or has a slot for; return whether so."""
         pool = self._state.pool
         started = any(model.name in view.loading for view in pool.each(model.loading & pool.up))
-        if not pool.up or pool.up & ~pool.blocked or model.holders or started:
+        if not pool.up or pool.suspect or pool.up & ~pool.blocked or model.holders or started:
             return False
         self._serving.fail_all(model, self._state.slots_busy(model.name), 145, now, out)
         return True
@@ -166,7 +205,7 @@ class Fleet:
         if view is None or model is None or model.demand is None or bid is None:
             return
         self._demands.end(model.demand, bid)
-        if not (bid.withdrawing or view.draining):
+        if not bid.withdrawing:
             self.drain(view, now, out)
         self._serving.emptied(model, now, out)
         self._demands.seek(model, now, out)

@@ -85,13 +85,14 @@ class Demand:
 
     __slots__ = (
         "busy_since", "check_at", "claims", "cold", "copy", "copy_after", "departed", "patience_s", "queue",
-        "rate", "rate_since",
+        "rate", "rate_since", "stranded",
     )  # fmt: skip
 
     def __init__(self, now: float) -> None:
         self.queue = Queue()
         self.cold: Bid | None = None  # the want that shall make the model resident
         self.copy: Bid | None = None  # the want for one more copy
+        self.stranded: tuple[Bid, ...] = ()  # wants taken back from suspects, which have not answered to that
         self.claims = 0  # replicas that keep the model for this router until released
         self.busy_since = now  # since when the queue has not been empty although somebody serves it
         self.departed = 0  # requests that left the queue since ``rate_since``
@@ -107,14 +108,29 @@ class Demand:
             return self.cold
         if self.copy is not None and self.copy.view is view:
             return self.copy
-        return None
+        return next((bid for bid in self.stranded if bid.view is view), None)
 
     def end(self, bid: Bid) -> None:
         """Forget a want that was answered, one way or another."""
         if self.cold is bid:
             self.cold = None
-        else:
+        elif self.copy is bid:
             self.copy = None
+        else:
+            self.stranded = tuple(other for other in self.stranded if other is not bid)
+
+    def strand(self, bid: Bid) -> None:
+        """Let other replicas be asked although the end of this want is not known."""
+        self.end(bid)
+        self.stranded += (bid,)
+
+    @property
+    def stranded_at(self) -> int:
+        """Replicas that still owe the end of a want, as a mask: the model is not wanted there again before."""
+        mask = 0
+        for bid in self.stranded:
+            mask |= bid.view.bit
+        return mask
 
     def begin(self, now: float) -> None:
         """Begin to measure how fast the queue empties: until now nobody could be served."""
@@ -143,7 +159,7 @@ class Demand:
 
     @property
     def idle(self) -> bool:
-        return not (len(self.queue) or self.cold or self.copy or self.claims)
+        return not (len(self.queue) or self.cold or self.copy or self.stranded or self.claims)
 
 
 class Model:

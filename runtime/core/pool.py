@@ -33,6 +33,7 @@ class ReplicaView:
         "level_from",
         "level_to",
         "loading",
+        "loose",
         "max_batch",
         "max_loads",
         "models",
@@ -64,7 +65,8 @@ class ReplicaView:
         self.level_from = 0  # the least requests of this router at this level,
         self.level_to = 0  # and of the next one
         self.owed = False  # it refused for want of a place and will offer one
-        self.draining = False
+        self.draining = False  # nothing new goes there: it drains, or is suspect
+        self.loose = False  # once it drains: what ``Pool.loose`` said of it before
         self.models: dict[str, Model] = {}  # resident there
         self.fetching: dict[str, Model] = {}  # its file is on the way there
         self.loading: dict[str, Model] = {}  # loading there
@@ -131,6 +133,7 @@ class Pool:
         self.views: list[ReplicaView | None] = []  # by bit number
         self.ring = Ring()
         self.up = 0  # connected and not draining
+        self.suspect = 0  # silent, and so out of every choice until they answer or die
         self.room = 0  # up, with a free place for this router
         self.loose = 0  # up, serving any model without having it resident
         self.slack = 0  # with free slots beyond their own wants, as published
@@ -169,16 +172,33 @@ class Pool:
     def drain(self, view: ReplicaView) -> None:
         """Send nothing new to a replica."""
         view.draining = True
+        view.loose = bool(self.loose & view.bit)
         keep = ~view.bit
         self.up &= keep
         self.room &= keep
         self.loose &= keep
+
+    def restore(self, view: ReplicaView) -> None:
+        """Choose a replica again that was suspect."""
+        view.draining = False
+        self.suspect &= ~view.bit
+        self.up |= view.bit
+        if view.loose:
+            self.loose |= view.bit
+        if view.in_flight < view.places and not view.owed:
+            self.room |= view.bit
+
+    @property
+    def deserted(self) -> bool:
+        """Whether there is no replica, and none that may answer again."""
+        return not (self.up or self.suspect)
 
     def remove(self, view: ReplicaView) -> None:
         """Forget a replica whose link is gone."""
         if not view.draining:
             self.drain(view)
         keep = ~view.bit
+        self.suspect &= keep
         self.slack &= keep
         self.able &= keep
         self.vacant &= keep

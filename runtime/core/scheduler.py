@@ -42,6 +42,8 @@ class Scheduler:
             ev.RequestRefused: self._refused,
             ev.ReplicaUp: self._fleet.replica_up,
             ev.ReplicaDraining: self._fleet.replica_draining,
+            ev.ReplicaSuspected: self._fleet.replica_suspected,
+            ev.ReplicaTrusted: self._fleet.replica_trusted,
             ev.ReplicaDown: self._fleet.replica_down,
             ev.ModelChanged: self._news.model_changed,
             ev.SummaryChanged: self._fleet.summary_changed,
@@ -131,7 +133,7 @@ class Scheduler:
         if event.why == "full":
             self.state.pool.refuse(view)
         self.state.pool.give(view)
-        if event.why == "draining" and not view.draining:
+        if event.why == "draining":
             self._fleet.drain(view, now, out)
         if request.cancelled:
             del self.state.requests[event.request]

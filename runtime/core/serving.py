@@ -38,7 +38,7 @@ class Serving:
         """Put a request into its queue at its place, and see that something is under way for it."""
         request.view = None
         self._state.queued += 1
-        if not self._state.pool.up and self._state.down_since is None:
+        if self._state.pool.deserted and self._state.down_since is None:
             self._state.down_since = now
         if request.model is None or self._state.pool.loose:
             self._state.unkeyed.add(request)
@@ -219,6 +219,7 @@ class Serving:
         if len(self._state.waiting) >= limits.max_waiting_models:
             text = f"requests for {len(self._state.waiting)} other models wait for {self._state.name} already"
             return Failure("too_many_models", text, self._state.pace.retry_after_s(len(self._state.waiting), now)), 141
-        if self._state.pool.up and not self._state.pool.up & ~self._state.pool.blocked:
+        pool = self._state.pool
+        if pool.up and not (pool.suspect or pool.up & ~pool.blocked):
             return self._state.slots_busy(name), 145
         return None

@@ -24,7 +24,7 @@ class RouteEntry(msgspec.Struct, tag="route", kw_only=True):
 
 
 class ReplicaEntry(msgspec.Struct, kw_only=True):
-    """One replica that the router shall hold a link to. ``state``: up or draining."""
+    """One replica that the router shall hold a link to. ``state``: up, suspect (silent: nothing new) or draining."""
 
     id: str
     deployment: str

@@ -111,8 +111,14 @@ class Fleet:
             replica.start()
             return
         before, replica.entry = replica.entry.state, entry
-        if entry.state == "draining" and before != "draining":
+        if entry.state == before:
+            return
+        if entry.state == "draining":
             replica.drain()
+        elif entry.state == "suspect":
+            replica.suspect()
+        else:
+            replica.trust()
 
     def _retire(self, replica: Replica) -> None:
         del self.replicas[replica.entry.id]

@@ -14,6 +14,8 @@ from runtime.core.events import (
     ModelStatus,
     PlaceOffered,
     ReplicaDraining,
+    ReplicaSuspected,
+    ReplicaTrusted,
     Summary,
     SummaryChanged,
     WantWithdrawn,
@@ -50,6 +52,7 @@ class Replica:
         self.link: Link | None = None  # None until the first snapshot, and while the link is down
         self.models: dict[str, ModelStatus] = {}
         self.summary = Summary()
+        self.silent = False  # it is suspect, and has not said a word since
         self.retired = False  # it has left the table: no new work, closed once its streams have ended
         self.up = asyncio.Event()  # nobody needs to wait for it: its snapshot has come, or it has left the table
         self._down = asyncio.Event()
@@ -98,6 +101,18 @@ class Replica:
         if self.link is not None:
             self.pool.feed(ReplicaDraining(self.entry.id))
 
+    def suspect(self) -> None:
+        """It does not answer the supervisor: send nothing new there until it says something."""
+        self.silent = self.link is not None
+        if self.silent:
+            self.pool.feed(ReplicaSuspected(self.entry.id))
+
+    def trust(self) -> None:
+        """It answers the supervisor again, or has said something here, which often comes first."""
+        if self.silent:
+            self.silent = False
+            self.pool.feed(ReplicaTrusted(self.entry.id, tuple(self.models.values())))
+
     def retire(self) -> None:
         """It has left the table: drain it, and close the link with its last stream."""
         self.retired = True
@@ -123,6 +138,7 @@ class Replica:
 
     def lost(self, link: Link, why: str) -> None:
         was_up, self.link = self.link is not None, None
+        self.silent = False
         self._down.set()
         self.models.clear()
         self.summary = Summary()
@@ -147,12 +163,14 @@ class Replica:
         if self.link is None:
             self._first_state(link, state)
             return
+        self.trust()
         for head in state.models:
             self.pool.feed(ModelChanged(self.entry.id, status_of(head)))
         if state.summary is not None:
             self.pool.feed(SummaryChanged(self.entry.id, self.summary))
 
     def command(self, link: Link, command: Command) -> None:
+        self.trust()
         if command.verb == "place":
             self.pool.feed(PlaceOffered(self.entry.id))
         elif command.verb == "withdrawn":

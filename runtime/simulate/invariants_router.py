@@ -33,10 +33,11 @@ def check_scheduler(scheduler: Scheduler) -> None:
             continue
         require(not demand.idle, "no demand without a reason", model)
         require(demand.claims & ~model.holders == 0, "claims are on holders", model)
-        bids.update(bid.view.id for bid in (demand.cold, demand.copy) if bid is not None)
+        bids.update(bid.view.id for bid in (demand.cold, demand.copy, *demand.stranded) if bid is not None)
         if len(demand.queue):
             require(model.holders & pool.room == 0, "nothing queues beside a free place", model)
-            under_way = bool(model.holders or model.loading or demand.cold or demand.copy or not pool.up)
+            sought = demand.cold or demand.copy or demand.stranded
+            under_way = bool(model.holders or model.loading or sought or not pool.up)
             require(under_way, "something is under way for whoever waits", model)
     for view in pool.by_id.values():
         require(view.bids == bids[view.id], "wants are counted", view)
@@ -47,6 +48,7 @@ def _check_view(pool: Pool, view: ReplicaView) -> None:
     free = not (view.draining or view.owed) and view.in_flight < view.places
     require(bool(pool.up & bit) == (not view.draining), "up is known", view)
     require(bool(pool.room & bit) == free, "room is known", view)
+    require(view.draining or not pool.suspect & bit, "a suspect gets nothing new", view)
     require(bool(pool.blocked & bit) == view.blocked, "blocked is known", view)
     require(view.level <= LEVELS, "the level is in range", view)
     for number, mask in enumerate(pool.levels):

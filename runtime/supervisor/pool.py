@@ -68,7 +68,7 @@ class Pool:
         self._restarts = Restarts(policy, clock)
         self._tasks = TaskSet(self._broke)
         self.live = LiveSettings(self._tasks, chronicle, self.wake)
-        self._checkup = Checkup(chronicle.suspected, self._end_unhealthy, clock)
+        self._checkup = Checkup(self._suspected, self._end_unhealthy, clock)
         self._retirement = Retirement(self.routers, self._publish, chronicle.note)
         self._waking = False
 
@@ -274,6 +274,10 @@ class Pool:
 
     def ponged(self, worker: Worker, pong: Pong) -> None:
         self._checkup.pong(worker, pong)
+
+    def _suspected(self, worker: Worker) -> None:
+        self._chronicle.suspected(worker)
+        self.wake()  # the routers send it nothing new, or something again
 
     def faulted(self, worker: Worker, why: str) -> None:
         self._end_unhealthy(worker, f"cannot go on: {why}")

@@ -51,11 +51,12 @@ def _routes(desired: Desired) -> list[RouteEntry]:
 
 
 def _entry(worker: Worker) -> ReplicaEntry:
+    draining = worker.phase == "draining" or worker.condemned
     return ReplicaEntry(
         id=worker.name,
         deployment=worker.slot.deployment,
         index=worker.slot.index,
         address=worker.spec.address,
         token=worker.spec.token,
-        state="draining" if worker.phase == "draining" or worker.condemned else "up",
+        state="draining" if draining else "suspect" if worker.suspect else "up",
     )

@@ -26,6 +26,8 @@ class Peer:
         self.running: dict[int, None] = {}
         self.owes = False
         self.draining = False
+        self.suspect = False
+        self.unread: list[ev.SchedulerEffect] = []  # what was said to it while it was silent
 
 
 class SchedulerMachine(RuleBasedStateMachine):
@@ -64,19 +66,35 @@ class SchedulerMachine(RuleBasedStateMachine):
                 self.open.pop(effect.request, None)
                 continue
             peer = self.peers[effect.replica]
+            if isinstance(effect, (ev.Dispatch, ev.Want)):
+                assert not peer.suspect
             if isinstance(effect, ev.Dispatch):
                 assert not peer.owes
                 assert not peer.draining
                 peer.running[effect.request] = None
-            elif isinstance(effect, ev.Want):
-                if effect.model not in peer.resident:
-                    peer.wants.setdefault(effect.model, "wanted")
-            elif isinstance(effect, ev.Unwant):
-                if peer.wants.get(effect.model) in ("wanted", "fetching"):
-                    del peer.wants[effect.model]
-                    self.do(ev.WantWithdrawn(peer.id, effect.model))
-            elif isinstance(effect, ev.Release):
-                peer.wants.pop(effect.model, None)
+            elif peer.suspect or peer.unread:
+                peer.unread.append(effect)
+            else:
+                self.hear(peer, effect)
+
+    def hear(self, peer: Peer, effect: ev.SchedulerEffect) -> None:
+        """A replica takes a word of the router."""
+        if isinstance(effect, ev.Want):
+            if effect.model not in peer.resident:
+                peer.wants.setdefault(effect.model, "wanted")
+        elif isinstance(effect, ev.Unwant):
+            if peer.wants.get(effect.model) in ("wanted", "fetching"):
+                del peer.wants[effect.model]
+                self.do(ev.WantWithdrawn(peer.id, effect.model))
+        elif isinstance(effect, ev.Release):
+            peer.wants.pop(effect.model, None)
+
+    def read(self, peer: Peer) -> None:
+        """A replica that was silent takes what was said to it meanwhile."""
+        while peer.unread:
+            effect = peer.unread[0]
+            self.hear(peer, effect)
+            del peer.unread[0]
 
     def peer(self, data: st.DataObject) -> Peer:
         return self.peers[data.draw(st.sampled_from(sorted(self.peers)))]
@@ -175,6 +193,24 @@ class SchedulerMachine(RuleBasedStateMachine):
         peer.draining = True
         self.do(ev.ReplicaDraining(peer.id))
 
+    @precondition(lambda self: any(not (peer.suspect or peer.draining) for peer in self.peers.values()))
+    @rule(data=st.data())
+    def fall_silent(self, data: st.DataObject) -> None:
+        able = sorted(id for id, one in self.peers.items() if not (one.suspect or one.draining))
+        peer = self.peers[data.draw(st.sampled_from(able))]
+        peer.suspect = True
+        self.do(ev.ReplicaSuspected(peer.id))
+
+    @precondition(lambda self: any(peer.suspect for peer in self.peers.values()))
+    @rule(data=st.data(), reads_first=st.booleans())
+    def speak(self, data: st.DataObject, reads_first: bool) -> None:
+        peer = self.peers[data.draw(st.sampled_from(sorted(id for id, one in self.peers.items() if one.suspect)))]
+        if reads_first:
+            self.read(peer)
+        peer.suspect = False
+        self.do(ev.ReplicaTrusted(peer.id, tuple(ModelStatus(model, "resident", 0.1) for model in peer.resident)))
+        self.read(peer)
+
     @precondition(lambda self: self.peers)
     @rule(data=st.data())
     def down(self, data: st.DataObject) -> None:
@@ -198,6 +234,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             for request in list(peer.running):
                 self.do(ev.RequestFinished(request))
         for peer in list(self.peers.values()):
+            self.read(peer)
             for model in [model for model, stage in peer.wants.items() if stage == "loading"]:
                 self.do(ev.ModelChanged(peer.id, ModelStatus(model, "resident", 0.1)))
         assert leftover(self.router.scheduler) == []

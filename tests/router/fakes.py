@@ -166,6 +166,7 @@ class FakeReplica:
         self.work = work
         self.models = models
         self.slots = slots
+        self.place = "up"  # in the table
         self.works: list[Work] = []
         self.links: list[Link] = []
         self.commands: list[Command] = []
@@ -178,8 +179,9 @@ class FakeReplica:
     @property
     def entry(self) -> ReplicaEntry:
         return ReplicaEntry(
-            id=self.name, deployment=self.deployment, index=self._hello.index, address=self.address, token="secret"
-        )
+            id=self.name, deployment=self.deployment, index=self._hello.index, address=self.address, token="secret",
+            state=self.place,
+        )  # fmt: skip
 
     async def start(self) -> None:
         self._server = await listen(self.address, lambda: self._hello, self, token="secret")

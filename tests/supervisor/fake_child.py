@@ -3,8 +3,8 @@
 Run as a script by the real engine. Modes of a replica (``user_config["mode"]``): ready (default), fail (says that it
 cannot start), crash (ends without a word), hang (never becomes ready), stubborn (ignores SIGTERM and Drain), refuse
 (refuses to be reconfigured), sick (fails its health check), mute (never answers a ping), fault (was ready, cannot go
-on). While the file ``user_config["broken_by"]`` exists the mode is fail. ``user_config["options"]`` is what its code
-says of the keys that the file leaves to it.
+on). While the file ``user_config["broken_by"]`` exists the mode is fail; while ``user_config["muted_by"]`` exists, a
+ping is answered at SIGUSR1. ``user_config["options"]`` is what its code says of the keys that the file leaves to it.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class FakeChild:
         if Path(self.user_config.get("broken_by", "")).is_file():
             self.mode = "fail"
         self.table: Table | None = None
+        self.pong = Pong(seq=0)
         self.models = list(spec.preload)
 
     async def run(self) -> int:
@@ -87,8 +88,9 @@ class FakeChild:
                 self.table = message
                 send(Applied(generation=message.generation))
             case Ping():
-                if self.mode != "mute":
-                    send(Pong(seq=message.seq, healthy=self.mode != "sick", message="not well"))
+                self.pong = Pong(seq=message.seq, healthy=self.mode != "sick", message="not well")
+                if self.mode != "mute" and not Path(self.user_config.get("muted_by", "")).is_file():
+                    send(self.pong)
             case Reconfigure():
                 self.user_config = message.deployment["user_config"]
                 refused = self.user_config.get("mode") == "refuse"
@@ -136,6 +138,7 @@ async def main(spec: ChildSpec) -> int:
     child = FakeChild(spec, channel)
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(child.run())
+    loop.add_signal_handler(signal.SIGUSR1, lambda: channel.send(child.pong))
     if child.mode == "stubborn":
         loop.add_signal_handler(signal.SIGTERM, lambda: None)
     else:

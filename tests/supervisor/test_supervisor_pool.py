@@ -82,6 +82,17 @@ async def _first(follower: AsyncIterator[Event] | Any, kind: str) -> AsyncIterat
             return
 
 
+async def _message(follower: AsyncIterator[Event] | Any, end: str) -> None:
+    async for event in follower:
+        if event.message.endswith(end):
+            return
+
+
+async def _listed_as(router: Worker, state: str) -> None:
+    while (await told(router, "spec"))["table"]["replicas"][0]["state"] != state:
+        pass  # the answer crosses a socket each time
+
+
 async def test_a_child_that_dies_starting_is_given_up_and_told(running: Running, deploy: Apply) -> None:
     async with running() as supervisor:
         events = await carried_out(supervisor.operations.apply(deploy("crash")))
@@ -284,6 +295,26 @@ async def test_a_mute_replica_is_suspect_first_and_then_replaced(running: Runnin
         suspected = next(i for i, message in enumerate(seen) if message.endswith("does not answer"))
         replaced = next(i for i, message in enumerate(seen) if "did not answer for" in message)
         assert suspected < replaced
+
+
+async def test_routers_are_told_of_a_suspect_and_of_its_first_answer(
+    running: Running, deploy: Apply, short_dir: Path
+) -> None:
+    muted = short_dir / "muted"
+    limits = {"health_check_period_s": 0.05, "health_check_timeout_s": 0.1, "load_timeout_s": 60}
+    async with running() as supervisor:
+        request = deploy(user_config={"muted_by": str(muted)}, **limits)
+        await carried_out(supervisor.operations.apply(request))
+        router = supervisor.operations.pool.routers()[0]
+        with supervisor.operations.journal.follow() as follower:
+            muted.touch()
+            await _message(follower, "does not answer")
+            await _listed_as(router, "suspect")
+            muted.unlink()
+            pid = (await replica(supervisor)).process.pid  # type: ignore[union-attr]
+            os.kill(pid, signal.SIGUSR1)
+            await _message(follower, "answers again")
+            await _listed_as(router, "up")
 
 
 async def test_a_replica_that_cannot_go_on_is_replaced(running: Running, deploy: Apply) -> None:
