@@ -144,7 +144,8 @@ class Deployment(Section):
     health_check_period_s: PositiveSeconds = 10.0
     """How often a replica is asked for its health."""
     health_check_timeout_s: PositiveSeconds = 30.0
-    """How long a replica may take to answer before it is replaced."""
+    """How long a replica may leave a ping unanswered before it gets nothing new. It is replaced after the longer of
+    three times this and load_timeout_s, since a load may hold the interpreter."""
     max_surge: Annotated[int, Field(ge=0, le=1)] = 1
     """1: a rolling update starts the new replica before the old one stops. 0: the old one stops first."""
     user_config: dict[str, Any] = Field(default={})

@@ -107,6 +107,10 @@ def _report_syntax(document: Document, exc: yaml.YAMLError) -> None:
         hint = 'put a value with ${...} in double quotes: "${VAR}"'
     elif "single document" in str(exc):
         hint = "keep one document in the file: remove the '---' between them"
+    elif "mapping values" in what:
+        hint = "put text that holds ': ' in quotes, and keys of one level in one column"
+    elif "end of stream" in what:
+        hint = "close the quote"
     document.report(span, f"not YAML: {what}", hint)
 
 

@@ -40,7 +40,7 @@ def import_servable(spec: ChildSpec, config: Deployment, executor: Executor, ask
     def load(import_path: str | None, what: str) -> Any:
         found = import_object(import_path, what, spec.config_dir) if import_path is not None else None
         if found is not None and not callable(found):
-            raise StartError(f"{what}: {import_path} is a {type(found).__name__}, not a function")
+            raise StartError(f"{what}: {import_path} is no function but of type {type(found).__name__}")
         return found
 
     return LoaderStyle(

@@ -133,11 +133,12 @@ async def explain(workers: Sequence[Worker], args: dict[str, Any], timeout_s: fl
     told = all("line" in record for record in records)
     lines = [str(r["line"]) for r in records] if records and told else [x for s in stories for x in s.lines]
     if not lines and not records:
-        subject = " ".join(f"{key} {value}" for key, value in args.items() if value)
-        raise NoSuchThing(
-            f"nothing is remembered of {subject.replace('_', ' ')}",
-            hint="Only recent decisions are kept; `mux logs --grep` reaches further back.",
-        )
+        request_id = args.get("request_id")
+        subject = f"request '{request_id}'" if request_id else f"model '{args.get('model')}'"
+        hint = "Only recent decisions are kept; `mux logs --grep` reaches further back."
+        if request_id:
+            hint += f" A model? `mux explain --model {request_id}`."
+        raise NoSuchThing(f"Nothing is remembered of {subject}.", hint=hint)
     return ExplainAnswer(lines=lines, records=records)
 
 

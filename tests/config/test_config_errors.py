@@ -126,6 +126,11 @@ WHOLE = {
     "http: {port: ${PORT}}": [
         "1:15: not YAML: did not find expected ',' or '}'; put a value with ${...} in double quotes: \"${VAR}\""
     ],
+    "name: a: b": [
+        "1:8: not YAML: mapping values are not allowed in this context; "
+        "put text that holds ': ' in quotes, and keys of one level in one column"
+    ],
+    "name: 'a": ["1:7: not YAML: found unexpected end of stream; close the quote"],
     "name: *nowhere": ["1:7: not YAML: found undefined alias"],
     DEPLOYMENT + "---\n" + DEPLOYMENT: [
         "4:1: not YAML: but found another document; keep one document in the file: remove the '---' between them"

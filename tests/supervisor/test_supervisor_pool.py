@@ -381,8 +381,11 @@ async def test_explain_puts_the_stories_in_order(running: Running, deploy: Apply
         models = Models(supervisor.operations.pool)
         story = await models.explain(model="3")
         assert story.lines == ["router saw model 3", "replica saw model 3"]
-        with pytest.raises(NoSuchThing, match="nothing is remembered of request id abc"):
+        with pytest.raises(NoSuchThing, match="Nothing is remembered of request 'abc'") as caught:
             await models.explain(request_id="abc")
+        assert "mux explain --model abc" in caught.value.hint
+        with pytest.raises(NoSuchThing, match="Nothing is remembered of model '7'"):
+            await models.explain(model="7")
 
 
 async def test_moving_the_port_replaces_the_routers_without_a_gap(running: Running, deploy: Apply) -> None:
