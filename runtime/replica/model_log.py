@@ -35,6 +35,10 @@ class ModelLog:
             if len(self._askers) > _REMEMBERED:
                 self._askers.popitem(last=False)
 
+    def asker(self, key: Key) -> RequestContext:
+        """Return which request asked first; one without an id where none is known."""
+        return self._askers.get(key) or RequestContext("")
+
     def forget(self, key: Key) -> None:
         self._askers.pop(key, None)
 
@@ -54,15 +58,15 @@ class ModelLog:
 
         ``file`` and ``line`` are a place in user code; without them they are the caller's.
         """
-        asker = self._askers.get(asked_for or key)
+        asker = self.asker(asked_for or key)
         caller = sys._getframe(1)
         self._writer.event(
             message,
             level=level,
             event=event,
             model=key.model,
-            request_id=asker.request_id if asker else "",
-            route=asker.route if asker else "",
+            request_id=asker.request_id,
+            route=asker.route,
             file=file or caller.f_code.co_filename.rpartition("/")[2],
             line=line or caller.f_lineno,
             **fields,

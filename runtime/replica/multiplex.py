@@ -181,7 +181,8 @@ class Models:
         self._report(Fetched(key, file.size_bytes))
 
     async def _load(self, key: Key) -> None:
-        request_context.set(RequestContext(request_id="", model_id=key.model))
+        asker = self.log.asker(key)  # what the loader prints is told with the request that is told of the load
+        request_context.set(RequestContext(asker.request_id, asker.route, key.model))
         started = self._clock()
         try:
             path = (await self._files.hold(key)).path if self._files is not None else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -254,3 +255,22 @@ async def test_the_lines_of_a_load_name_the_request_that_it_is_for(app: App, sho
             ("Loading model '2'.", "request-2", "/shop"),
             ("Unloading model '1'.", "request-2", "/shop"),
         ]
+
+
+async def test_what_a_loader_says_belongs_to_the_request_that_asked_first(app: App, short_dir: Path) -> None:
+    name = app("""
+        from runtime.serve.context import request_context
+
+        def load(model_id):
+            context = request_context.get()
+            return [context.request_id, context.route, context.model_id]
+
+        def predict(model, request):
+            return model
+    """)
+    async with running(short_dir, loader=f"{name}:load", handler=f"{name}:predict") as replica:
+        replica.router.say("want", "1", kind="cold", waiting=1, data=Raw(encode_head(Cause("asked", "/shop"))))
+        await replica.router.want("2")
+        await replica.router.until(lambda: replica.router.models.get("1") == "resident")
+        assert json.loads((await replica.router.request(model="1")).body) == ["asked", "/shop", "1"]
+        assert json.loads((await replica.router.request(model="2")).body) == ["", "", "2"]
