@@ -244,6 +244,9 @@ class Pool:
             self.wake()
             return
         worker.phase = "draining"
+        if worker.role == "router" and self.desired is not None:
+            http = self.desired.config.http
+            self._sockets.trim(Address.of(http), http.routers)
         self._chronicle.draining(worker)
         self._tasks.start(self._retirement.run(worker), f"retire {worker.name}")
 

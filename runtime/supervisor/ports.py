@@ -54,7 +54,8 @@ class PublicSockets:
         return {one.getsockname()[1] for sockets in self._bound.values() for one in sockets}
 
     def of_router(self, address: Address, index: int) -> socket.socket:
-        """Return the socket of one router. Only after ``bind``."""
+        """Return the socket of one router. Only after ``bind``; one that ``trim`` closed is bound again."""
+        self.bind(address, index + 1)
         return self._bound[address][index]
 
     def url(self, address: Address) -> str:
@@ -64,6 +65,13 @@ class PublicSockets:
             return ""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(address.host, address.host)
         return f"http://{f'[{host}]' if ':' in host else host}:{sockets[0].getsockname()[1]}"
+
+    def trim(self, address: Address, count: int) -> None:
+        """Close all but the first ``count`` of ``address`` here: a router's own copy is the last, and ends with it."""
+        sockets = self._bound.get(address, [])
+        for one in sockets[count:]:
+            one.close()
+        del sockets[count:]
 
     def keep_only(self, address: Address | None, count: int = 0) -> None:
         """Close every socket but the first ``count`` of ``address``; their waiting connections are refused."""

@@ -80,7 +80,10 @@ def test_sockets_share_a_port_and_are_kept_until_told() -> None:
     ports = {sockets.of_router(address, index).getsockname()[1] for index in range(3)}
     assert len(ports) == 1
     assert sockets.url(address) == f"http://127.0.0.1:{ports.pop()}"
+    sockets.trim(address, 2)
+    assert sockets.of_router(address, 2).getsockname() == first.getsockname()
     sockets.keep_only(address, 1)
+    sockets.trim(Address("127.0.0.1", 1), 0)
     assert first.fileno() != -1
     sockets.keep_only(None)
     assert first.fileno() == -1

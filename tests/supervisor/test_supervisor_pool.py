@@ -403,6 +403,22 @@ async def test_moving_the_port_replaces_the_routers_without_a_gap(running: Runni
         assert (await replica(supervisor)).id == kept.id
 
 
+async def test_of_fewer_routers_none_leaves_connections_waiting(running: Running, deploy: Apply) -> None:
+    async with running() as supervisor:
+        two, one = ({"port": 0, "routers": count} for count in (2, 1))
+        events = await carried_out(supervisor.operations.apply(deploy(http=two)))
+        assert events[-1].status is not None
+        port = int(events[-1].status.url.rpartition(":")[2])
+        leaving = next(router for router in supervisor.operations.pool.routers() if router.slot.index == 1)
+        await carried_out(supervisor.operations.apply(deploy("hang", http=one, wait=False)))
+        await leaving.done.wait()
+        for _ in range(30):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            async with asyncio.timeout(5):
+                assert await reader.read()
+            writer.close()
+
+
 async def test_what_a_dead_supervisor_left_is_cleared(running: Running, project: Project, deploy: Apply) -> None:
     (project.sockets / "calls-0.sock").write_text("")
     (project.specs / "Model-abcdef.json").write_text("{}")
