@@ -20,7 +20,7 @@ from runtime.project import Project
 
 PACKAGES = ("uvicorn", "uvloop", "httptools", "starlette", "pydantic", "msgspec", "websockets", "boto3", "psutil")
 FREE_DISK_BYTES = 2 << 30  # below this a single large model may not fit into the cache
-OPEN_FILES = 4096  # every client connection is one; uvicorn stops accepting when there are none left
+OPEN_FILES = 4096  # every client connection is one; beyond them connections are closed without a word
 SOCKET_PATH_BYTES = 107  # sun_path in Linux's sockaddr_un, less the final zero
 
 
@@ -88,13 +88,12 @@ def free_disk(folder: Path, free_bytes: int) -> Check:
     return Check(name="disk", verdict="warn", finding=finding, hint="Downloaded models and logs may not fit.")
 
 
-def open_files(soft: int, hard: int) -> Check:
-    """Judge the limit on open files, which is the limit on client connections."""
-    finding = "no limit" if soft == resource.RLIM_INFINITY else f"{soft} at once"
-    if soft == resource.RLIM_INFINITY or soft >= OPEN_FILES:
+def open_files(limit: int) -> Check:
+    """Judge the hard limit on open files, which bounds client connections; routers raise the soft one themselves."""
+    finding = "no limit" if limit == resource.RLIM_INFINITY else f"{limit} at once"
+    if limit == resource.RLIM_INFINITY or limit >= OPEN_FILES:
         return Check(name="open files", verdict="ok", finding=finding)
-    best = "unlimited" if hard == resource.RLIM_INFINITY else str(hard)
-    hint = f"Each client connection needs one. Raise it: ulimit -n {best}"
+    hint = "Each client connection needs one. Raise the hard limit (ulimit -Hn), which only root can."
     return Check(name="open files", verdict="warn", finding=finding, hint=hint)
 
 
@@ -148,6 +147,6 @@ def machine(home: Path, sockets: Path, projects: list[Project]) -> list[Check]:
         state_folder(home),
         socket_folder(sockets),
         free_disk(home, shutil.disk_usage(existing).free),
-        open_files(*resource.getrlimit(resource.RLIMIT_NOFILE)),
+        open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[1]),
         stale_projects(projects),
     ]

@@ -7,6 +7,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import traceback
@@ -40,6 +41,7 @@ from runtime.router.router import Router
 
 GC_THRESHOLD: Final = (20_000, 20, 20)
 DEFAULT_DRAIN_S: Final = 20.0
+OPEN_FILES: Final = 65536  # asked for, if the hard limit allows: each client connection needs one
 
 
 class Process:
@@ -171,6 +173,14 @@ class _ToLog(logging.Handler):
         self._log.event(text, level=record.levelname, event=events.OUTPUT_LOG, file=record.filename, line=record.lineno)
 
 
+def raise_open_files() -> None:
+    """Raise the soft limit on open files, often 1024: beyond it connections are closed without a word."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the router of a spec; return its exit status."""
     parser = argparse.ArgumentParser(prog="python -P -m runtime.router", description=__doc__)
@@ -179,6 +189,7 @@ def main(arguments: list[str] | None = None) -> int:
     log = LogWriter(Path(spec.log_dir), Identity(spec.name))
     logging.basicConfig(handlers=[_ToLog(log)], level=logging.WARNING)
     watch_parent(spec.liveness_fd, parent_pid=spec.parent_pid)
+    raise_open_files()
     log.event(f"Router {spec.name} starts as process {os.getpid()}.", event=events.PROCESS_STARTING)
     gc.freeze()  # what lives now lives on, and requests make few cycles: the default would collect all the time
     gc.set_threshold(*GC_THRESHOLD)

@@ -73,9 +73,9 @@ def test_little_disk_is_a_warning() -> None:
 
 
 def test_few_open_files_are_a_warning_that_says_how_to_raise_them() -> None:
-    check = checks.open_files(256, 65536)
-    assert (check.verdict, "ulimit -n 65536" in check.hint) == ("warn", True)
-    assert checks.open_files(resource.RLIM_INFINITY, resource.RLIM_INFINITY).verdict == "ok"
+    check = checks.open_files(256)
+    assert (check.verdict, "ulimit -Hn" in check.hint) == ("warn", True)
+    assert checks.open_files(65536).verdict == checks.open_files(resource.RLIM_INFINITY).verdict == "ok"
 
 
 def test_stale_projects_are_named(make_project: MakeProject) -> None:

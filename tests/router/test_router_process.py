@@ -73,3 +73,16 @@ async def test_the_process_serves_answers_the_supervisor_and_drains(short_dir: P
         os.close(alive)
         os.close(held)
     assert list((short_dir / "log").iterdir())
+
+
+def test_a_router_asks_for_more_open_files_than_a_shell_gives() -> None:
+    story = """if True:
+        import resource
+        from runtime.router.main import raise_open_files
+
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 4096))
+        raise_open_files()
+        print(*resource.getrlimit(resource.RLIMIT_NOFILE))
+    """
+    told = subprocess.run([sys.executable, "-c", story], capture_output=True, text=True, check=True, timeout=DEADLINE_S)
+    assert told.stdout.split() == ["4096", "4096"]
