@@ -22,6 +22,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 
 from runtime.errors import MuxError, UserCodeError
 from runtime.link.frames import Headers
+from runtime.replica.importer import describe
 
 JSON: Final = (b"content-type", b"application/json")
 TEXT: Final = (b"content-type", b"text/plain; charset=utf-8")
@@ -102,7 +103,7 @@ def exception_answer(exc: BaseException, request_id: str) -> Plain:
         return error_answer(exc, request_id)
     if isinstance(exc, HTTPException):
         return _http_exception(exc, request_id)
-    message = f"{type(exc).__name__}: {exc}".splitlines()[0][:500]
+    message = describe(exc, 500)
     return error_answer(UserCodeError(message, hint="the traceback is in the logs: mux logs"), request_id)
 
 

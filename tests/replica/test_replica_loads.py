@@ -274,3 +274,16 @@ async def test_what_a_loader_says_belongs_to_the_request_that_asked_first(app: A
         await replica.router.until(lambda: replica.router.models.get("1") == "resident")
         assert json.loads((await replica.router.request(model="1")).body) == ["asked", "/shop", "1"]
         assert json.loads((await replica.router.request(model="2")).body) == ["", "", "2"]
+
+
+async def test_an_exception_without_words_is_answered_with_its_name(app: App, short_dir: Path) -> None:
+    name = app("""
+        def load(model_id):
+            return model_id
+
+        def predict(model, request):
+            raise MemoryError
+    """)
+    async with running(short_dir, loader=f"{name}:load", handler=f"{name}:predict") as replica:
+        await replica.router.want("1")
+        assert json.loads((await replica.router.request(model="1")).body)["message"] == "MemoryError"
