@@ -3,7 +3,8 @@
 The caller performs the steps, waits until any instance changes its state, and asks again; there is nothing to
 remember between two calls. Per deployment:
 
-1. an instance that nobody desires (its index or deployment is gone) drains at once;
+1. an instance that nobody desires (its index or deployment is gone) drains at once (a caller that wants a deployment
+   to serve until what comes after it is ``covered`` leaves it out);
 2. a desired slot without any live instance starts at once;
 3. an outdated instance that is not ready serves nobody: it drains at once, and so does a duplicate;
 4. an outdated ready instance drains once its successor (same index, new revision) is ready;
@@ -66,6 +67,12 @@ def plan(desired: Sequence[Slot], actual: Sequence[Instance], max_surge: int) ->
         slots = [slot for slot in desired if slot.deployment == deployment]
         steps += _Rollout(slots, actual, max_surge).steps()
     return steps
+
+
+def covered(desired: Sequence[Slot], actual: Sequence[Instance]) -> bool:
+    """Return whether every desired slot has a ready instance, whatever else there is."""
+    ready = {(one.deployment, one.index, one.revision) for one in actual if one.state == "ready"}
+    return all((slot.deployment, slot.index, slot.revision) in ready for slot in desired)
 
 
 def settled(desired: Sequence[Slot], actual: Sequence[Instance]) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
 
+from runtime.config.models import Deployment
 from runtime.core import rollout
 from runtime.core.restart import RestartPolicy
 from runtime.core.rollout import Instance, Slot, Step
@@ -55,6 +56,7 @@ class Pool:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.desired: Desired | None = None
+        self._outgoing: Desired | None = None  # what ran before, until every slot of ``desired`` is ready
         self.workers: list[Worker] = []  # in the order of their starts
         self.tables = Tables()
         self._specs = specs
@@ -74,9 +76,9 @@ class Pool:
 
     # --- what is desired
 
-    def aim(self, desired: Desired | None) -> None:
-        """Set what shall run from now on."""
-        self.desired = desired
+    def aim(self, desired: Desired | None, outgoing: Desired | None = None) -> None:
+        """Set what shall run from now on. Deployments of ``outgoing`` that it lacks serve until it stands."""
+        self.desired, self._outgoing = desired, outgoing
         self._restarts.aim(desired.slots if desired else [], [one.slot for one in self.workers])
         if desired:
             limits = (desired.deployment(name).graceful_shutdown_timeout_s for name in desired.by_name)
@@ -89,7 +91,7 @@ class Pool:
         if self.desired is not None and self.desired.revisions.get(name) == worker.slot.revision:
             known = self.desired.heed(name, worker.options)
             if known is not self.desired:
-                self.aim(known)
+                self.aim(known, self._outgoing)
 
     def retry(self) -> None:
         """Try the slots whose children could not start again, and those that wait for their next start now."""
@@ -166,6 +168,8 @@ class Pool:
 
     def _approach(self) -> None:
         self._promote()
+        if self.desired is not None and rollout.covered(self.desired.slots, [one.instance for one in self.workers]):
+            self._outgoing = None
         for step in self._steps():
             if isinstance(step, rollout.Start):
                 self._start(step.slot)
@@ -185,13 +189,22 @@ class Pool:
             return
         slots = self.desired.slots
         surges = {one.name: one.max_surge for one in self.desired.config.deployments}
+        staying = {one.name for one in self._staying()}
+        instances = [one for one in instances if not (one.deployment in staying and one.state == "ready")]
         for name in dict.fromkeys([slot.deployment for slot in slots] + [one.deployment for one in instances]):
             mine = [slot for slot in slots if slot.deployment == name]
             yield from rollout.plan(mine, [i for i in instances if i.deployment == name], surges.get(name, 1))
 
+    def _staying(self) -> list[Deployment]:
+        """Return the deployments that are not desired any more, but serve until what is desired can."""
+        if self._outgoing is None or self.desired is None:
+            return []
+        gone = [self._outgoing.deployment(name) for name in self._outgoing.by_name if name not in self.desired.by_name]
+        return [one for one in gone if one.max_surge and any(r.phase == "ready" for r in self.replicas(one.name))]
+
     def _publish(self) -> int:
         """Have the routers know what has changed; return the number of the table that tells."""
-        if self.tables.update(self.desired, self.replicas()):
+        if self.tables.update(self.desired, self.replicas(), self._staying()):
             for worker in self.workers:
                 if worker.role == "router":
                     worker.send(self.tables.current)

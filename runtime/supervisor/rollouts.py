@@ -58,7 +58,7 @@ class Rollouts:
         self.current = Rollout(target, self.good)
         self.troubles.clear()
         self.pool.retry()
-        self.pool.aim(target)
+        self.pool.aim(target, self.good)
         return self.current
 
     def supersede(self, why: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.core.rollout import Drain, Instance, InstanceState, Slot, Start, Step, plan, settled
+from runtime.core.rollout import Drain, Instance, InstanceState, Slot, Start, Step, covered, plan, settled
 
 
 def slots(revision: str, count: int, deployment: str = "m") -> list[Slot]:
@@ -26,6 +26,12 @@ def test_nothing_is_to_do_when_all_is_as_desired() -> None:
     assert plan(slots("v1", 2), actual, 1) == []
     assert not settled(slots("v1", 2), actual)
     assert settled(slots("v1", 1), [one("a", 0, "v1")])
+
+
+def test_what_is_desired_is_covered_whatever_else_there_is() -> None:
+    other = one("x", 0, "v1", deployment="x")
+    assert covered(slots("v1", 1), [one("a", 0, "v1"), other])
+    assert not covered(slots("v1", 2), [one("a", 0, "v1"), one("b", 1, "v1", "starting"), other])
 
 
 def test_what_nobody_desires_drains_at_once() -> None:

@@ -148,6 +148,50 @@ async def test_a_failed_rollout_keeps_the_old_generation(running: Running, deplo
         assert (await supervisor.status()).deployments[0].message == ""
 
 
+async def test_a_deployment_that_goes_serves_until_what_comes_is_ready(running: Running, deploy: Apply) -> None:
+    async with running() as supervisor:
+        pool = supervisor.operations.pool
+        await carried_out(supervisor.operations.apply(deploy(replicas=2)))
+        old = [one.name for one in pool.replicas()]
+        router = pool.routers()[0]
+        assert (await carried_out(supervisor.operations.apply(deploy("hang", name="New", wait=False))))[
+            -1
+        ].kind == "done"
+        await soon(lambda: bool(pool.replicas("New")))
+        assert [one.name for one in pool.replicas("Model") if one.phase == "ready"] == old
+        routes = (await told(router, "spec"))["table"]["routes"]
+        assert [(one["name"], one["route_prefix"]) for one in routes] == [("New", None), ("Model", "/")]
+        events = await carried_out(supervisor.operations.apply(deploy(name="New", env={"A": "1"})))
+        said = [event.message for event in events if event.kind in ("ready", "stop")]
+        ready = next(number for number, message in enumerate(said) if message.startswith("New#"))
+        assert min(said.index(f"{name} is draining") for name in old) > ready
+        assert [one.slot.deployment for one in pool.replicas()] == ["New"]
+        routes = (await told(router, "spec"))["table"]["routes"]
+        assert [(one["name"], one["route_prefix"]) for one in routes] == [("New", "/")]
+
+
+async def test_a_deployment_that_goes_stays_if_what_comes_cannot_start(running: Running, deploy: Apply) -> None:
+    async with running() as supervisor:
+        pool = supervisor.operations.pool
+        await carried_out(supervisor.operations.apply(deploy(replicas=2)))
+        old = [one.id for one in pool.replicas()]
+        events = await carried_out(supervisor.operations.apply(deploy("fail", name="New")))
+        assert events[-1].message.endswith("Generation 1 goes on serving.")
+        await soon(lambda: pool.settled)
+        assert [one.id for one in pool.replicas()] == old
+        routes = (await told(pool.routers()[0], "spec"))["table"]["routes"]
+        assert [(one["name"], one["route_prefix"]) for one in routes] == [("Model", "/")]
+
+
+async def test_without_surge_a_deployment_makes_room_for_what_comes(running: Running, deploy: Apply) -> None:
+    async with running() as supervisor:
+        pool = supervisor.operations.pool
+        await carried_out(supervisor.operations.apply(deploy(max_surge=0)))
+        await carried_out(supervisor.operations.apply(deploy("hang", name="New", wait=False)))
+        await soon(lambda: not pool.replicas("Model"))
+        assert [one.slot.deployment for one in pool.replicas()] == ["New"]
+
+
 async def test_without_surge_a_failed_rollout_starts_the_old_ones_again(running: Running, deploy: Apply) -> None:
     async with running() as supervisor:
         await carried_out(supervisor.operations.apply(deploy(max_surge=0)))
