@@ -18,7 +18,7 @@ from runtime.errors import BadRequest, HeadTooLarge, MuxError, RequestTimeout
 from runtime.router.answers import CLOSE, AnswerHead, error_head
 from runtime.router.front import CONNECTION, Guest
 from runtime.router.seat import AsgiSeat, WatchedFlow
-from runtime.router.settings import HEAD_LIMIT_BYTES, LINGER_BYTES, LINGER_S
+from runtime.router.settings import HEAD_LIMIT_BYTES, LEAVING_S, LINGER_BYTES, LINGER_S
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -83,6 +83,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._head_bytes = 0  # of a head that did not come whole, so far
         self._chunk_bytes = 0  # of what is being parsed
         self._idle_since = self.clock()  # since when no request is in hand
+        self._leaving = False  # the router stops: the next answer is the connection's last
         self._refusing = False  # nothing more is taken from the client
         self._linger_until = 0.0  # 0: not lingering
         self._linger_bytes = LINGER_BYTES
@@ -119,6 +120,12 @@ class GuardedProtocol(HttpToolsProtocol):
             self._head_bytes = self._head_bytes + len(data) if was_in_head else self._parsed_bytes()
             if self._head_bytes > HEAD_LIMIT_BYTES:
                 self.refuse(HeadTooLarge(f"the request's head is over {HEAD_LIMIT_BYTES} bytes"))
+
+    def shutdown(self) -> None:
+        """The router stops. A client that asked just now is likely to be asking again: closing would cost it that."""
+        self._leaving = True
+        if self.answering is not None or not (self._in_head or self.clock() - self._idle_since < LEAVING_S):
+            super().shutdown()
 
     def _upgrade(self) -> None:
         if self._should_upgrade():
@@ -200,6 +207,8 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._refusing or not self._check_head():
             return
         self._begin()
+        if self._leaving:
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         if not self._refusing:
@@ -278,7 +287,7 @@ class GuardedProtocol(HttpToolsProtocol):
         elif self.reading_since:
             if now - self.reading_since > http.body_idle_s:
                 self.body_idle(RequestTimeout(f"nothing of the body came for {http.body_idle_s:g} s"))
-        elif self.answering is None and now - self._idle_since > http.keep_alive_s:
+        elif self.answering is None and now - self._idle_since > (LEAVING_S if self._leaving else http.keep_alive_s):
             self.transport.close()
 
     def body_idle(self, error: MuxError) -> None:

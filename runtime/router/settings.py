@@ -16,6 +16,7 @@ HEAD_LIMIT_BYTES: Final = 64 * 1024
 HEAD_TIMEOUT_S: Final = 10.0
 BODY_IDLE_S: Final = 60.0
 KEEP_ALIVE_S: Final = 75
+LEAVING_S: Final = 0.5  # a connection that was used so lately is told of the end in its next answer
 LINGER_S: Final = 2.0
 LINGER_BYTES: Final = 4 * 1024 * 1024
 SWEEP_S: Final = 0.05

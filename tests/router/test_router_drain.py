@@ -36,6 +36,19 @@ async def test_what_runs_is_answered_and_nothing_new_is_taken(house: House) -> N
     assert await stopping is True
 
 
+async def test_a_client_that_asked_just_now_is_answered_once_more(house: House) -> None:
+    house.replica()
+    await house.start()
+    client = await house.connect()
+    assert "connection" not in (await client.ask("GET", "/")).headers
+    stopping = asyncio.ensure_future(house.router.stop(5.0))
+    await until(lambda: not house.router.server.servers[0].is_serving())
+    assert (await client.ask("GET", "/")).headers["connection"] == "close"
+    assert await client.closed() == b""
+    await client.close()
+    assert await stopping is True
+
+
 async def test_what_outlasts_the_drain_is_cut_off(house: House) -> None:
     replica = house.replica(script=lambda work: until(lambda: work.was_cancelled or work.was_lost))
     await house.start()
