@@ -72,8 +72,10 @@ class Watchdog:
         blocked_s = now - beat
         if blocked_s < self._blocked_after_s or beat == self._warned_of or now - self._warned_at < self._quiet_s:
             return False
-        self._warned_of, self._warned_at = beat, now
         frame = sys._current_frames().get(self._loop_thread)
+        if not is_busy(frame):
+            return False
+        self._warned_of, self._warned_at = beat, now
         file, line = _user_place(frame)
         self._writer.event(
             f"User code has blocked the event loop for {blocked_s:.1f} s: nothing else runs in this replica "
@@ -85,6 +87,15 @@ class Watchdog:
             blocked_s=round(blocked_s, 3),
         )
         return True
+
+
+def is_busy(frame: FrameType | None) -> bool:
+    """Return whether anything but the loop itself is on a stack: else the whole process was held up, by whomever."""
+    while frame is not None:
+        if not _is_shell(frame.f_code.co_filename):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _stack(frame: FrameType | None) -> str:
@@ -106,4 +117,4 @@ def _user_place(frame: FrameType | None) -> tuple[str, int]:
 
 
 def _is_shell(filename: str) -> bool:
-    return is_machinery(filename) or "/asyncio/" in filename or "<frozen runpy>" in filename
+    return is_machinery(filename) or "/asyncio/" in filename or "/uvloop/" in filename or "<frozen runpy>" in filename

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from runtime.observe.logs import Identity, LogWriter
-from runtime.replica.watchdog import Watchdog
+from runtime.replica import main
+from runtime.replica.watchdog import Watchdog, is_busy
 
 pytestmark = pytest.mark.anyio
 
@@ -51,6 +53,25 @@ async def test_warns_once_per_block_with_the_users_line(tmp_path: Path) -> None:
     assert [record["event"] for record in records] == ["loop.blocked"] * 2
     assert records[0]["msg"].startswith("User code has blocked the event loop for 1.1 s")
     assert "_look_from_a_thread" in records[0]["msg"]
+
+
+@pytest.mark.parametrize(
+    ("file", "busy"),
+    [
+        (main.__file__, False),
+        ("/site-packages/uvloop/__init__.py", False),
+        ("/lib/python3.11/asyncio/runners.py", False),
+        ("/site-packages/starlette/routing.py", True),
+        ("/home/me/app.py", True),
+    ],
+)
+def test_nobody_is_blamed_while_only_the_loop_itself_is_on_the_stack(file: str, busy: bool) -> None:
+    """As after SIGSTOP, or in a virtual machine that was paused."""
+    code: dict[str, Any] = {}
+    exec(compile("def paused(): yield", file, "exec"), code)
+    paused = code["paused"]()
+    next(paused)
+    assert is_busy(paused.gi_frame) is busy
 
 
 async def test_stops_before_it_has_started(tmp_path: Path) -> None:
