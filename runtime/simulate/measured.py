@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,7 +11,7 @@ import msgspec
 
 from runtime.observe.events import MODEL_LOADED, REQUEST_ACCESS
 from runtime.simulate.histogram import Histogram
-from runtime.simulate.trace import Access, opened
+from runtime.simulate.trace import DAMAGED, Access, damaged, opened
 
 _ACCESS: Final = f'"{REQUEST_ACCESS}"'.encode()
 _LOADED: Final = f'"{MODEL_LOADED}"'.encode()
@@ -34,24 +35,33 @@ class Measured:
 
 
 def measured(path: Path, *, deployment: str = "") -> Measured:
-    """Return what the logs under ``path`` (a folder, or one file) tell of one deployment, or of all."""
+    """Return what the logs under ``path`` (a folder, or one file) tell of one deployment, or of all.
+
+    Raises ``TraceError``.
+    """
     found = sorted(path.rglob("*.jsonl*")) if path.is_dir() else [path]
     loads, works, sizes = Histogram(), Histogram(), 0
-    for file in found:
-        with opened(file) as lines:
-            for line in lines:
-                try:
-                    if _ACCESS in line:
-                        _work(msgspec.json.decode(line, type=Access), deployment, works)
-                    elif _LOADED in line:
-                        sizes += _load(msgspec.json.decode(line, type=_Loaded), deployment, loads)
-                except msgspec.MsgspecError:
-                    continue  # torn by a crash
+    for line in (line for file in found for line in _lines(file)):
+        try:
+            if _ACCESS in line:
+                _work(msgspec.json.decode(line, type=Access), deployment, works)
+            elif _LOADED in line:
+                sizes += _load(msgspec.json.decode(line, type=_Loaded), deployment, loads)
+        except msgspec.MsgspecError:
+            continue  # torn by a crash
     return Measured(
         round(loads.percentile(0.5), 6) if loads.count else None,
         round(works.percentile(0.5), 6) if works.count else None,
         sizes // loads.count if loads.count else 0,
     )
+
+
+def _lines(file: Path) -> Iterator[bytes]:
+    try:
+        with opened(file) as lines:
+            yield from lines
+    except DAMAGED as exc:
+        raise damaged(file, exc) from exc
 
 
 def _work(line: Access, deployment: str, works: Histogram) -> None:

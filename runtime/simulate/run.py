@@ -44,6 +44,8 @@ class Run:
         self._sent = 0
         self._answered = 0
         self._last_answer = 0.0
+        self._waits_since = 0.0  # when a request came to a pool in which none waited
+        self._next_at = 0.0  # when the next one of an open loop comes
         self._zero = 0.0  # when the first request comes
         self.pool = Pool(
             replicas=0,
@@ -71,7 +73,8 @@ class Run:
             self._plan_death()
         while self._busy:
             before = self._answered
-            self.pool.run(self.pool.now + STEP_S)
+            quiet_until = self._next_at if self._answered == self._sent else 0.0
+            self.pool.run(max(self.pool.now + STEP_S, quiet_until))
             if self._busy and self._answered == before:
                 self._no_progress()
         if self._check:
@@ -100,7 +103,8 @@ class Run:
         if self._start is None:
             self._start = arrival.at
         model = arrival.model
-        self.pool.at(self._zero + arrival.at - self._start, lambda: self._arrive(model))
+        self._next_at = self._zero + arrival.at - self._start
+        self.pool.at(self._next_at, lambda: self._arrive(model))
 
     def _arrive(self, model: str | None) -> None:
         self._submit(model, self._sent % self.shape.routers)
@@ -113,6 +117,8 @@ class Run:
             self._submit(arrival.model, number % self.shape.routers, client=number)
 
     def _submit(self, model: str | None, router: int, client: int | None = None) -> None:
+        if self._sent == self._answered:
+            self._waits_since = self.pool.now
         self._sent += 1
         if model is not None:
             self.result.keyed += 1
@@ -184,7 +190,7 @@ class Run:
         slowest = max(shape.load_s.low, shape.load_s.high) * (faults.slow_by if faults.slow_loads else 1.0)
         work = max(shape.work_s.low, shape.work_s.high)
         most = min(slowest, shape.load_timeout_s) + work + shape.swap_wait_s + 2 * shape.drain_limit_s
-        waited = self.pool.now - self._last_answer
+        waited = self.pool.now - max(self._last_answer, self._waits_since)
         waiting = self._sent - self._answered
         if waiting:
             require(waited <= STEP_S + 10 * most, f"{waiting} requests wait for ever", self.pool.routers[0].scheduler)
