@@ -161,7 +161,7 @@ def _show(
 
     chosen = sizing.chosen.shape.pooled_slots if sizing is not None and sizing.chosen is not None else None
     if svg is not None:
-        svg.write_text(picture(curve, f"Hit rate: {trace.name}", target=target.hit_rate, chosen=chosen))
+        _write(svg, picture(curve, f"Hit rate: {trace.name}", target=target.hit_rate, chosen=chosen))
     if as_json:
         put_json(_document(trace, target, curve, sizing))
         return
@@ -195,7 +195,19 @@ def _verdict(shape: Shape, target: Target, curve: MissRatioCurve, sizing: Sizing
         most = sizing.trials[-1].shape
         return [*found, f"No pool was found in which {target}: not even {most}."]
     best = sizing.chosen.shape
-    return [*found, f"The smallest pool in which {target}: {best.replicas} replicas with {best.slots} slots each."]
+    pool = f"{best.replicas} replica{'s' if best.replicas > 1 else ''}"
+    slots_each = f"{best.slots} slot{'s' if best.slots > 1 else ''} each" if best.slots > 0 else "unlimited slots"
+    return [*found, f"The smallest pool in which {target}: {pool} with {slots_each}."]
+
+
+def _write(path: Path, picture: str) -> None:
+    """Write a picture. Raises ``UsageProblem`` where that cannot be."""
+    from mux_cli.exits import UsageProblem
+
+    try:
+        path.write_text(picture)
+    except OSError as exc:
+        raise UsageProblem(f"{str(path)!r} cannot be written: {exc.strerror}.") from exc
 
 
 def _document(trace: Trace, target: Target, curve: MissRatioCurve, sizing: Sizing | None) -> dict[str, Any]:
