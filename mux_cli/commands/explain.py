@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from runtime.supervisor.api import ExplainAnswer
 
 app = command()
+
+_WORDS: Final = {"free_slots": "free slots", "stuck": "pinned or stuck slots", "wants": "models waiting to load"}
 
 
 @app.command(epilog=examples("mux explain CUpzhwUUNw", "mux explain --model 3"))
@@ -82,5 +84,5 @@ def _judged(candidate: Mapping[str, Any]) -> str:
         elif unit == "bytes":
             scores += [f"{name} {size(int(value))}"] if value else []
         else:
-            scores.append(f"{key.replace('_', ' ')} {float(value):.3g}")
+            scores.append(f"{_WORDS.get(key, key.replace('_', ' '))} {float(value):.3g}")
     return f"{candidate.get('name', '')}: {', '.join(scores)}"

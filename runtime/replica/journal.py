@@ -14,7 +14,7 @@ from runtime.observe.text import timestamp
 
 LIMIT: Final = 4096
 NEAR_S: Final = 0.05  # a decision and the effect that it led to are noted within so much of each other
-YIELDS: Final = frozenset({261, 268, 269})  # decisions that no effect tells of
+UNTOLD: Final = frozenset({241, 261, 268, 269})  # decisions that no effect tells of
 _VERBS: Final[dict[type, str]] = {
     Admit: "admitted", Refuse: "refused", Give: "given", Deny: "denied", Fetch: "fetching", Load: "loading",
     Unload: "unloading", Withdrawn: "want given back", Fault: "fault",
@@ -71,8 +71,8 @@ class Journal:
         else:
             found = [entry for entry in entries if entry.model == model or _room_for(entry) == model]
             since, until, models = float("-inf"), float("inf"), {model}
-        yields = [c for c in choices if c.case in YIELDS and {c.model, c.chosen} & models and since <= c.at <= until]
-        told = [self._record(entry, choices) for entry in found] + [self._of_yield(choice) for choice in yields]
+        untold = [c for c in choices if c.case in UNTOLD and {c.model, c.chosen} & models and since <= c.at <= until]
+        told = [self._record(entry, choices) for entry in found] + [self._of_decision(choice) for choice in untold]
         return sorted(told, key=lambda record: float(record["at"]))
 
     def _record(self, entry: Entry, choices: list[Decision]) -> dict[str, Any]:
@@ -93,18 +93,14 @@ class Journal:
             "line": f"{timestamp(entry.at)} {self._name}: {_words(entry)}",
         }
 
-    def _of_yield(self, choice: Decision) -> dict[str, Any]:
-        """Return the record of a decision about a busy model."""
-        subject = f"model {choice.chosen or choice.model!r}"
-        what = "yields" if choice.case == 261 else "stays"
-        words = (
-            f"model {choice.chosen!r} yields to model {choice.model!r}" if choice.case == 261 else f"{subject} stays"
-        )
+    def _of_decision(self, choice: Decision) -> dict[str, Any]:
+        """Return the record of a decision about a busy model, or of a failed load."""
+        what, model, words = _told(choice)
         return {
             "at": choice.at,
             "process": self._name,
             "what": what,
-            "model": choice.chosen or choice.model,
+            "model": model,
             "request_id": "",
             "case": choice.case,
             "why": "",
@@ -113,6 +109,15 @@ class Journal:
             "candidates": _candidates(choice),
             "line": f"{timestamp(choice.at)} {self._name}: {words}: {sentence(choice.case)}",
         }
+
+
+def _told(choice: Decision) -> tuple[str, str, str]:
+    """Return what a decision without an effect did, to which model, and that in words."""
+    if choice.case == 241:
+        return "failed", choice.model, f"model {choice.model!r} failed ({choice.chosen})"
+    if choice.case == 261:
+        return "yields", choice.chosen, f"model {choice.chosen!r} yields to model {choice.model!r}"
+    return "stays", choice.chosen or choice.model, f"model {choice.chosen or choice.model!r} stays"
 
 
 def _of_request(entries: list[Entry], request_id: str) -> tuple[list[Entry], float, float, set[str]]:

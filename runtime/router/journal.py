@@ -13,6 +13,7 @@ from runtime.core.events import Dispatch, Fail, Unwant, Want
 from runtime.observe.text import timestamp
 
 LIMIT: Final = 4096
+LOADS: Final = frozenset({142, 143, 147})  # failures of requests that a load is to blame for
 SLACK_S: Final = 0.005  # between an event and the note of what it led to
 _VERBS: Final[dict[type, str]] = {Dispatch: "dispatched", Fail: "failed", Want: "wanted", Unwant: "want taken back"}
 
@@ -68,8 +69,10 @@ class Journal:
         waited_s = first.effect.waited_s if isinstance(first.effect, Dispatch) else 0.0
         arrived = first.at - waited_s - SLACK_S
         home = last.effect.replica if isinstance(last.effect, Dispatch) else ""
+        anywhere = isinstance(last.effect, Fail) and last.effect.case in LOADS
         wants = [e for e in entries if e.model == last.model != "" and isinstance(e.effect, Want | Unwant)]
-        brought = [e.at for e in wants if isinstance(e.effect, Want) and e.effect.replica == home and e.at <= last.at]
+        asked = [e for e in wants if isinstance(e.effect, Want) and e.at <= last.at]
+        brought = [entry.at for entry in asked if anywhere or getattr(entry.effect, "replica", "") == home]
         since = min(arrived, max(brought, default=arrived))
         return sorted([*own, *(e for e in wants if since <= e.at <= last.at)], key=lambda entry: entry.at)
 
@@ -111,7 +114,7 @@ def _words(entry: Entry, error: str) -> str:
     effect = entry.effect
     model = f"model {entry.model!r}" if entry.model else ""
     subject = " for ".join(part for part in (f"request {entry.request_id}" * bool(entry.request_id), model) if part)
-    because = error or sentence(effect.case)
+    because = ": ".join(part for part in (sentence(effect.case), error) if part)
     tail = f": {because}" if because else ""
     if isinstance(effect, Dispatch):
         waited = f" after {effect.waited_s:.3f} s" if effect.waited_s else ""

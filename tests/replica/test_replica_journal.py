@@ -69,9 +69,9 @@ def told() -> Diary:
 
 def test_a_request_is_told_with_what_brought_its_model_and_who_made_room() -> None:
     assert told().lines(request_id="mine") == [
-        "unloading model 'x' (evicted) to make room for model 'm': an idle model makes room for a want",
-        "fetching model 'm': a want is near its turn: its file is fetched before any slot is taken",
-        "loading model 'm': the oldest want that fits, a permit and a slot are free",
+        "unloading model 'x' (evicted) to make room for model 'm': an idle model makes room for one that is wanted",
+        "fetching model 'm': its turn to load is near: the file is fetched first, before any slot is taken",
+        "loading model 'm': it waits longest of those that fit, and a slot is free and one more may load",
         "admitted request mine for model 'm': the model is resident and a place is free",
     ]
     assert told().lines(request_id="never") == []
@@ -114,3 +114,9 @@ def test_every_effect_has_its_words() -> None:
     ]
     assert "boom" in diary.lines(model="m")[2]
     assert diary.lines(request_id="r")[-1] == "refused request r for no model (draining): the replica is stopping"
+
+
+def test_a_model_is_told_with_its_failed_load() -> None:
+    diary = told()
+    diary.decisions = [Decision(112.0, 241, "m", "model_load_failed")]
+    assert "model 'm' failed (model_load_failed): the load failed" in diary.lines(model="m")

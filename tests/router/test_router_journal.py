@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from runtime.core.decisions import Candidate, Decision
 from runtime.core.events import Dispatch, Fail, Failure, Summary, Unwant, Want
 from runtime.router.journal import Journal, Noted
@@ -55,11 +57,11 @@ def test_a_request_that_waited_is_told_with_the_wants_since_it_came() -> None:
     desk.note(112.0, want("D#b"))
     desk.note(115.0, Dispatch(1, "D#b", "m", 5.0, case=109), request_id="r")
     assert desk.lines(request_id="r") == [
-        "model 'm' wanted on D#a (cold, 2 waiting): the model is nowhere: wanted at the best replica by place, slot, "
-        "coldness, wants and ring position",
+        "model 'm' wanted on D#a (cold, 2 waiting): no replica has the model: wanted at the best by free place, "
+        "free slots, wants, coldness and hash ring",
         "want of model 'm' on D#a taken back: the want has waited at a crowded or stuck replica: taken back to move",
-        "model 'm' wanted on D#b (cold, 2 waiting): the model is nowhere: wanted at the best replica by place, slot, "
-        "coldness, wants and ring position",
+        "model 'm' wanted on D#b (cold, 2 waiting): no replica has the model: wanted at the best by free place, "
+        "free slots, wants, coldness and hash ring",
         "request r for model 'm' dispatched to D#b after 5.000 s: the model became resident: its waiting requests go "
         "to it",
     ]
@@ -69,7 +71,7 @@ def test_a_failure_says_what_failed() -> None:
     desk = Desk()
     desk.note(110.0, Fail(1, Failure("queue_full", "9 requests wait"), case=140), request_id="r")
     desk.note(111.0, Fail(2, Failure("no_replicas", ""), case=146), model="", request_id="q")
-    assert desk.lines(request_id="r") == ["request r for model 'm' failed: 9 requests wait"]
+    assert desk.lines(request_id="r") == ["request r for model 'm' failed: the queue is full: 9 requests wait"]
     assert desk.lines(request_id="q") == ["request q failed: no replica has been up for too long"]
 
 
@@ -92,3 +94,14 @@ def test_a_want_is_told_with_its_candidates_and_by_the_wall_clock() -> None:
     assert second["candidates"] == []
     assert (first["at"], first["age_s"]) == (WALL + 110.0, 10.0)
     assert first["line"][4] == "-"
+
+
+@pytest.mark.parametrize("case", [142, 143])
+def test_a_request_that_a_failed_load_is_to_blame_for_is_told_with_the_want_for_it(case: int) -> None:
+    desk = Desk()
+    desk.note(110.0, want("D#a"))
+    desk.note(111.0, Fail(1, Failure("model_load_failed", "torn"), case=case), request_id="r")
+    first, second = desk.lines(request_id="r")
+    assert first.startswith("model 'm' wanted on D#a (cold, 2 waiting)")
+    rule = "the model failed to load a short while ago" if case == 142 else "the load failed"
+    assert second == f"request r for model 'm' failed: {rule}: torn"
