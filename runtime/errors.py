@@ -30,6 +30,17 @@ class MuxError(Exception):
         return payload
 
 
+def class_of(code: str) -> type[MuxError]:
+    """Return the class of a code that another process told; ``MuxError`` for one that this version does not know."""
+    pending: list[type[MuxError]] = [MuxError]
+    while pending:
+        cls = pending.pop(0)
+        if cls.code == code:
+            return cls
+        pending += cls.__subclasses__()
+    return MuxError
+
+
 # --- before anything runs -------------------------------------------------------------------------------
 
 

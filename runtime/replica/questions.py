@@ -121,7 +121,8 @@ class Questions:
 
         await self._host.until(gone, UNLOAD_WAIT_S)
         after = {info["model"]: info["state"] for info in self._infos()}
-        return {"models": [{**info, "state": after.get(info["model"], "absent")} for info in before]}
+        gone_now = ({**info, "state": after.get(info["model"], "absent"), "pinned": False} for info in before)
+        return {"models": list(gone_now)}
 
     async def _pin(self, args: dict[str, Any]) -> dict[str, Any]:
         """Pin models, loading those that are not here. Refuses to pin every slot."""

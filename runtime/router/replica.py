@@ -20,7 +20,7 @@ from runtime.core.events import (
     SummaryChanged,
     WantWithdrawn,
 )
-from runtime.errors import LinkLost, MuxError, NoSuchThing, ProtocolError
+from runtime.errors import LinkLost, MuxError, NoSuchThing, ProtocolError, class_of
 from runtime.link.frames import MAGIC, VERSION, Command, Hello, Reply, State
 from runtime.observe import events
 from runtime.router.wire import replica_up, status_of, summary_of
@@ -202,9 +202,11 @@ class Replica:
             raise MuxError(f"{self.entry.id} did not answer {verb} within {timeout_s:g} s") from None
         finally:
             del self._replies[number]
+        data = msgspec.msgpack.decode(reply.data)
         if not reply.ok:
-            raise MuxError(reply.message)
-        return msgspec.msgpack.decode(reply.data)
+            told = data if isinstance(data, dict) else {}
+            raise class_of(str(told.get("error", "")))(reply.message, hint=str(told.get("hint", "")))
+        return data
 
     # --- inside ---------------------------------------------------------------------------------------------
 

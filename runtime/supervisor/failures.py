@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from runtime.errors import MuxError, StartError
+from runtime.errors import MuxError, StartError, class_of
 from runtime.supervisor.api import Event
 
 
@@ -39,18 +39,8 @@ def from_event(event: Event) -> MuxError:
 
 def from_payload(payload: Mapping[str, Any]) -> MuxError:
     """Return the error of a payload; a ``MuxError`` for a code that this version does not know."""
-    cls = _by_code(str(payload.get("error", "")))
+    cls = class_of(str(payload.get("error", "")))
     message, hint = str(payload.get("message", "")), str(payload.get("hint", ""))
     if issubclass(cls, StartError):
         return cls(message, hint=hint, traceback=str(payload.get("traceback", "")))
     return cls(message, hint=hint)
-
-
-def _by_code(code: str) -> type[MuxError]:
-    pending: list[type[MuxError]] = [MuxError]
-    while pending:
-        cls = pending.pop(0)
-        if cls.code == code:
-            return cls
-        pending += cls.__subclasses__()
-    return MuxError

@@ -269,7 +269,9 @@ async def test_explains_and_shows_stacks(short_dir: Path) -> None:
         explained = (await child.ask("explain", request_id="abc")).data
         assert [record["what"] for record in explained["records"]] == ["loading", "admitted"]
         assert "loading model 'a'" in explained["lines"][0]
-        assert (await child.ask("unload", models=["a"])).data["models"][0]["state"] == "absent"
+        assert (await child.ask("pin", models=["a"])).data["models"][0]["pinned"]
+        [gone] = (await child.ask("unload", models=["a"])).data["models"]
+        assert (gone["state"], gone["pinned"]) == ("absent", False)
         assert "thread MainThread" in (await child.ask("stacks")).data
         wrong = await child.ask("nonsense")
         assert (wrong.ok, wrong.data["error"]) == (False, "not_found")

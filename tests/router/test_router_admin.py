@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 import pytest
 
-from runtime.errors import BadRequest, NoSuchThing
+from runtime.errors import BadRequest, MuxError, NoSuchThing
 from runtime.link.connection import Link
 from runtime.link.frames import Command, FailureHead, Reply
 from tests.router.fakes import House, until
@@ -169,3 +169,28 @@ async def test_the_supervisors_queries(house: House) -> None:
     with pytest.raises(BadRequest):
         await query("load", {"models": "a"})
     assert msgspec.json.encode(story)
+
+
+@pytest.mark.parametrize(
+    ("told", "code"),
+    [
+        ({"error": "user_code_failed", "hint": "look"}, "user_code_failed"),
+        ({"error": "model_load_failed"}, "model_load_failed"),
+        ({"error": "of a later version"}, "internal_error"),
+        (None, "internal_error"),
+    ],
+)
+async def test_what_a_replica_answers_a_verb_with_keeps_its_code(
+    house: House, told: dict[str, str] | None, code: str
+) -> None:
+    replica = house.replica(caches=1)
+
+    def on_command(link: Link, command: Command) -> None:
+        link.reply(Reply(command.id, False, "torn weights", msgspec.Raw(msgspec.msgpack.encode(told))))
+
+    replica.on_command = on_command
+    await house.start()
+    with pytest.raises(MuxError, match="torn weights") as caught:
+        await house.router.overview.change("load", ["a"], "Model", "")
+    assert caught.value.code == code
+    assert ("hint" in (told or {})) == bool(caught.value.hint)
