@@ -1,7 +1,9 @@
 """The simulator against real processes: the same requests, the same load and work times, the same answers.
 
 Stated tolerance: loads within 25 % (or 6), the mean wait within 30 % (or 15 ms). Real processes share their machine
-with whatever else runs there, so chance decides some races otherwise than in the simulator.
+with whatever else runs there, so chance decides some races otherwise than in the simulator. Where a load took 0.1 s
+too long, the machine stood still; that run is repeated, twice at most. What the tolerance keeps out is told by
+``tests/simulate/test_simulate_tolerance.py``.
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ deployments:
     max_num_models_per_replica: {SLOTS}
     env: {{LOAD_S: "{LOAD_S}", WORK_S: "{WORK_S}"}}
 """
+STALL_S, ATTEMPTS = 0.1, 3
+LOADS_OFF, WAITS_OFF = (0.25, 6.0), (0.3, 0.015)
 SHAPE = Shape(replicas=REPLICAS, slots=SLOTS, load_s=Span(LOAD_S), work_s=Span(WORK_S))
 
 
@@ -68,8 +72,8 @@ def closed_loop(url: str, models: Sequence[str]) -> list[float]:
 
 
 def log_folder(cli: Cli) -> Path:
-    [found] = Path(cli.env["MUX_HOME"]).glob("projects/*/logs")
-    return found
+    found = Path(cli.env["MUX_HOME"]).glob("projects/*/logs")
+    return max(found, key=lambda folder: folder.stat().st_mtime_ns)
 
 
 def logged(cli: Cli) -> list[dict[str, Any]]:
@@ -80,27 +84,41 @@ def close(simulated: float, real: float, share: float, least: float) -> bool:
     return abs(simulated - real) <= max(least, share * real)
 
 
-def test_loads_and_waits_are_those_of_real_processes(tmp_path: Path, make_cli: Callable[[Path], Cli]) -> None:
-    cli = make_cli(project("timed", YAML, tmp_path / "p"))
+def undisturbed(records: Sequence[dict[str, Any]]) -> bool:
+    """Return whether the machine let every load end when it should: one that stalls says nothing about anybody."""
+    return all(record["load_s"] < LOAD_S + STALL_S for record in records if record["event"] == "model.loaded")
+
+
+def run(folder: Path, make_cli: Callable[[Path], Cli], asked: Synthetic) -> tuple[Cli, list[float]]:
+    """Deploy, send every request, take down; return how long each answer took."""
+    cli = make_cli(project("timed", YAML, folder))
     cli.run("deploy")
-    asked = Synthetic(MIX, count=REQUESTS, rate=1.0, seed=11)
     took = closed_loop(cli.url(), [str(arrival.model) for arrival in asked])
     cli.run("down")
-    records = logged(cli)
+    return cli, took
+
+
+def test_loads_and_waits_are_those_of_real_processes(tmp_path: Path, make_cli: Callable[[Path], Cli]) -> None:
+    asked = Synthetic(MIX, count=REQUESTS, rate=1.0, seed=11)
+    for attempt in range(ATTEMPTS):
+        cli, took = run(tmp_path / f"p{attempt}", make_cli, asked)
+        records = logged(cli)
+        if undisturbed(records):
+            break
     loads = sum(record["event"] == "model.loaded" for record in records)
     waits = [record["queue_ms"] / 1000 for record in records if record["event"] == "request.access"]
     assert len(waits) == REQUESTS
     real = f"real: {loads} loads, mean wait {1000 * sum(waits) / len(waits):.0f} ms"
 
     closed = simulate(SHAPE, asked, clients=CLIENTS, check=True)
-    assert close(closed.loads, loads, 0.25, 6), f"{real}; {told(closed)}"
-    assert close(closed.waits.mean_s, sum(waits) / len(waits), 0.3, 0.015), f"{real}; {told(closed)}"
-    assert close(closed.latencies.mean_s, sum(took) / len(took), 0.3, 0.015), f"{real}; {told(closed)}"
+    assert close(closed.loads, loads, *LOADS_OFF), f"{real}; {told(closed)}"
+    assert close(closed.waits.mean_s, sum(waits) / len(waits), *WAITS_OFF), f"{real}; {told(closed)}"
+    assert close(closed.latencies.mean_s, sum(took) / len(took), *WAITS_OFF), f"{real}; {told(closed)}"
 
     replayed = simulate(SHAPE, Recorded(log_folder(cli)), check=True)
     assert replayed.requests == REQUESTS
-    assert close(replayed.loads, loads, 0.25, 6), f"{real}; {told(replayed)}"
-    assert close(replayed.waits.mean_s, sum(waits) / len(waits), 0.3, 0.015), f"{real}; {told(replayed)}"
+    assert close(replayed.loads, loads, *LOADS_OFF), f"{real}; {told(replayed)}"
+    assert close(replayed.waits.mean_s, sum(waits) / len(waits), *WAITS_OFF), f"{real}; {told(replayed)}"
 
 
 def told(result: Result) -> str:
