@@ -8,6 +8,11 @@ from runtime.core.events import LinkId
 from runtime.core.slots import Entry
 
 
+def refused(link: LinkId) -> LinkId:
+    """Return who claims a model for the requests of ``link`` that found every place taken."""
+    return ~link
+
+
 class Claims:
     """Claims by link, each for ``grace_s`` at most; a claim does not protect from a yield."""
 

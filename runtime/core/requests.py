@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from runtime.core import events as ev
+from runtime.core.claims import refused
 from runtime.core.events import Key, ResidencyEffect
 from runtime.core.failures import failure_of
 from runtime.core.leases import Running
@@ -42,6 +43,10 @@ class Requests:
                     out.append(ev.Refuse(event.link, event.request, "failed", failure, case=213))
                     return
         if not state.admission.take(event.link):
+            if entry is not None:  # its router is owed a place and has released the model: kept until it comes again
+                state.claims.grant(refused(event.link), entry, now)
+                state.arm(now + state.limits.claim_grace_s)
+                state.settle(entry, now)
             out.append(ev.Refuse(event.link, event.request, "full", case=212))
             return
         state.dirty = True
@@ -50,6 +55,8 @@ class Requests:
             early = model is not None and state.early
             out.append(ev.Admit(event.request, model, False if early else None, case=203 if early else 202))
             return
+        if entry.claims:
+            state.claims.drop(refused(event.link), entry)
         lease = state.leases.take(state.caches[0], entry, now, claimed=False)
         state.leases.running[event.request] = Running(now, lease)
         if now + state.limits.drain_limit_s < state.due:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from runtime.core import events as ev
+from runtime.core.claims import refused
 from runtime.core.events import Key, ModelStatus, ResidencyEffect
 from runtime.core.failures import failure_of
 from runtime.core.loader import Loader
@@ -78,6 +79,11 @@ class Wishes:
         self._state.admission.passed(event.link)
         self._state.admission.offer(now, out)
         self._state.arm(self._state.admission.due())
+        kept = self._state.claims.drop_link(refused(event.link))
+        for entry in kept:
+            self._state.settle(entry, now)
+        if kept:
+            self._turns.advance(now, out)
 
     def link_up(self, event: ev.LinkUp, now: float, out: Effects) -> None:
         self._state.dirty = True
@@ -87,7 +93,7 @@ class Wishes:
         state.admission.down(event.link)
         state.admission.offer(now, out)
         state.arm(state.admission.due())
-        for entry in state.claims.drop_link(event.link):
+        for entry in [*state.claims.drop_link(event.link), *state.claims.drop_link(refused(event.link))]:
             state.settle(entry, now)
         for wants in state.wants:
             for want in list(wants.by_model.values()):

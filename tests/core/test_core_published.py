@@ -25,7 +25,8 @@ class PublishingMachine(ResidencyMachine):
             return  # of several caches, a failure in one is told although another one holds the model
         told = dict(published(self.replica.log))
         held = {status.model: status.state for status in self.replica.residency.snapshot(self.replica.now)[0]}
-        assert {model: told.get(model) for model in held} == held
+        for model, state in held.items():
+            assert told.get(model) == state or (told.get(model), state) == ("failed", "abandoned"), (model, state)
         for model in told.keys() - held.keys():
             assert told[model] in ("absent", "failed", "fetching"), (model, told[model])
 
