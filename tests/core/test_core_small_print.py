@@ -1,0 +1,76 @@
+"""Rules that only show in company: ages, ageing, strikes, other routers' copies, half the slots, sizes remembered."""
+
+from __future__ import annotations
+
+from runtime.core import events as ev
+from tests.core.fakes import Replica, Router, key, of
+
+
+def test_a_want_is_as_old_as_its_first_request_not_as_its_message() -> None:
+    replica = Replica(slots=(1,), swap_wait_s=60.0)
+    replica.load("a")
+    replica.offer("r", "a")
+    replica.want("young", link=0)
+    replica.want("old", link=1, age_s=5.0)
+    [unload] = of(ev.Unload, [*replica.do(ev.Ended("r")), *replica.pass_time(1.0)])
+    assert unload.room_for == key("old")
+
+
+def test_lfu_forgets_yesterdays_favourite() -> None:
+    replica = Replica(slots=(2,), eviction="lfu")
+    replica.load("yesterday")
+    replica.use("yesterday", times=50)
+    replica.load("today")
+    replica.use("today", times=45)
+    replica.pass_time(60.0)
+    assert [unload.key.model for unload in of(ev.Unload, replica.want("x"))] == ["yesterday"]
+
+
+def test_a_model_that_loads_after_a_strike_starts_anew() -> None:
+    router = Router()
+    for number in range(4):
+        router.up(f"r{number}")
+        router.arrive("m")
+        router.publish(f"r{number}", "m", "loading")
+        if number % 2:
+            router.publish(f"r{number}", "m", "resident")
+        effects = router.do(ev.ReplicaDown(f"r{number}"))
+        assert [fail for fail in of(ev.Fail, effects) if fail.case == 147] == []
+    assert len(router.scheduler.state.strikes) == 0
+
+
+def test_no_copy_is_wanted_while_another_routers_copy_loads() -> None:
+    router = Router(routers=2)
+    router.up("r0", 0, held=("m",), places=1)
+    router.up("r1", 1)
+    router.up("r2", 2)
+    router.publish("r1", "m", "loading")
+    for _ in range(20):
+        router.arrive("m")
+    assert of(ev.Want, router.pass_time(10.0)) == []
+    effects = [*router.publish("r1", "m", "absent"), *router.pass_time(10.0)]
+    assert [want.kind for want in of(ev.Want, effects)] == ["copy"]
+
+
+def test_no_more_than_half_the_slots_swap_at_once() -> None:
+    replica = Replica(slots=(4,), swap_wait_s=0.0)
+    for model in "abcd":
+        replica.load(model)
+        replica.offer(model, model)
+    replica.pass_time(5.0)
+    for model in "wxyz":
+        replica.want(model)
+    assert [replica.state(model) for model in "abcd"].count("draining") == 2
+
+
+def test_a_model_that_was_here_before_is_given_the_bytes_it_took_then() -> None:
+    replica = Replica(slots=(4,), max_bytes=10)
+    replica.load("big", size_bytes=8)
+    replica.do(ev.UnloadAsked(key("big")))
+    replica.do(ev.Unloaded(key("big")))
+    for model in ("small", "tiny"):
+        replica.load(model, size_bytes=2)
+    replica.pass_time(60.0)
+    effects = replica.want("big")
+    assert of(ev.Load, effects) == []
+    assert [unload.key.model for unload in of(ev.Unload, effects)] == ["small"]
