@@ -61,7 +61,9 @@ RequestsOption = Annotated[
     typer.Option("--requests", "-n", min=1, metavar="N", help="How many; default: 10000, or all of the trace."),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", metavar="S", help="The same seed draws the same run.")]
-ReplicasOption = Annotated[int | None, typer.Option("--replicas", min=1, metavar="N", help="Replicas in the pool.")]
+ReplicasOption = Annotated[
+    int | None, typer.Option("--replicas", min=1, max=10_000, metavar="N", help="Replicas in the pool.")
+]
 SlotsOption = Annotated[
     int | None, typer.Option("--slots", min=-1, metavar="M", help="Models that one replica holds; -1: unlimited.")
 ]
@@ -186,6 +188,8 @@ class Typed:
 
     def values(self) -> dict[str, Any]:
         """Return what was typed, by the names of ``Shape``. Raises ``UsageProblem``."""
+        if self.slots == 0:
+            raise UsageProblem("A replica without a slot serves no model.", hint="--slots 1 or more; -1: unlimited.")
         whole = {
             "replicas": self.replicas,
             "slots": self.slots,

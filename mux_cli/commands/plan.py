@@ -94,9 +94,12 @@ def plan(
 
     The curve is of one LRU cache. With a target, pools are tried by simulation, the first 20,000 requests each.
     """
+    from mux_cli.exits import UsageProblem
     from runtime.simulate.curve import MissRatioCurve
     from runtime.simulate.sizing import Target
 
+    if svg is not None and svg.suffix not in ("", ".svg"):
+        raise UsageProblem(f"--svg draws SVG, not what {str(svg)!r} promises.", hint="Any browser turns SVG into PNG.")
     traffic = Traffic(trace, zipf, models, hot, scan, drift, rate, clients, requests, seed, deployment)
     requested = traffic.to_trace()
     typed = Typed(replicas, slots, places, routers, max_concurrent_loads, load_s, work_s, policy)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from math import exp, log
+from math import exp, isfinite, log
 from typing import Self
 
 from runtime.core.events import ReplicaLimits, SchedulerLimits
@@ -42,7 +42,7 @@ class Span:
         """Return the span written as ``0.1`` or ``0.1..3``. Raises ``ValueError``."""
         low, dots, high = text.partition("..")
         span = cls(float(low), float(high) if dots else 0.0)
-        if span.low < 0 or (dots and span.high < span.low):
+        if not (isfinite(span.low) and isfinite(span.high)) or span.low < 0 or (dots and span.high < span.low):
             raise ValueError(text)
         return span
 

@@ -10,6 +10,7 @@ from runtime.simulate.curve import MissRatioCurve
 
 WIDTH: Final = 720
 HEIGHT: Final = 420
+LONGEST: Final = 72  # characters of a title
 LEFT, TOP, RIGHT, BOTTOM = 64, 48, 24, 56
 _STYLE: Final = (
     "text{font:12px sans-serif;fill:#333}.t{font-size:14px;font-weight:bold}.g{stroke:#ddd}.c{fill:none;stroke:#1f6feb;"
@@ -26,7 +27,7 @@ def picture(curve: MissRatioCurve, title: str, *, target: float | None = None, c
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}">',
         f"<style>{_STYLE}</style>",
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
-        f'<text class="t" x="{LEFT}" y="26">{escape(title)}</text>',
+        f'<text class="t" x="{LEFT}" y="26">{escape(_short(title))}</text>',
         *_grid(curve.most),
         f'<polygon class="a" points="{line} {floor}"/>',
         f'<polyline class="c" points="{line}"/>',
@@ -34,6 +35,11 @@ def picture(curve: MissRatioCurve, title: str, *, target: float | None = None, c
         "</svg>",
     ]
     return "\n".join(parts) + "\n"
+
+
+def _short(title: str) -> str:
+    """Return as much of a title as fits; of a path the end tells more than the beginning."""
+    return title if len(title) <= LONGEST else f"{title[:20]}… {title[22 - LONGEST :]}"
 
 
 def _x(slots: float, most: int) -> float:

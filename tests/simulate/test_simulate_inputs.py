@@ -165,3 +165,31 @@ def test_a_pool_without_limit_is_told_in_words() -> None:
     small = ("plan", "--zipf", "1", "--clients", "2", "-n", "300", "--models", "4", "--load-s", "0.01")
     assert "1 replica with unlimited slots." in mux(*small, "--slots", "-1", "--target-hit-rate", "0.5").stdout
     assert "with 1 slot each." in mux(*small, "--slots", "1", "--target-hit-rate", "0.5").stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("simulate", "--slots", "0"), "A replica without a slot serves no model."),
+        (("plan", "--slots", "0"), "A replica without a slot serves no model."),
+        (("simulate", "--load-s", "nan"), "--load-s 'nan' is no duration."),
+        (("simulate", "--work-s", "0.1..inf"), "--work-s '0.1..inf' is no duration."),
+        (("simulate", "--replicas", "100000000"), "10000"),
+        (("plan", "--svg", "curve.png"), "--svg draws SVG, not what 'curve.png' promises."),
+    ],
+)
+def test_absurd_numbers_and_names_are_usage_problems(args: tuple[str, ...], said: str) -> None:
+    result = mux(*args, "--zipf", "1", "--clients", "2", "-n", "20")
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_a_long_title_fits_into_the_picture() -> None:
+    from runtime.simulate.svg import LONGEST, picture
+
+    drawn = picture(MissRatioCurve.of(Listed(["a", "b", "a"])), f"Hit rate: /var{'/lib' * 40}/logs")
+    [title] = [line for line in drawn.splitlines() if 'class="t"' in line]
+    text = title.split(">")[1].split("<")[0]
+    assert len(text) == LONGEST
+    assert text.startswith("Hit rate: /var/lib")
+    assert text.endswith("/lib/logs")
