@@ -74,3 +74,31 @@ def test_a_model_that_was_here_before_is_given_the_bytes_it_took_then() -> None:
     effects = replica.want("big")
     assert of(ev.Load, effects) == []
     assert [unload.key.model for unload in of(ev.Unload, effects)] == ["small"]
+
+
+def test_nobody_is_evicted_for_a_model_whose_bytes_cannot_come_free_now() -> None:
+    replica = Replica(slots=(4,), max_bytes=10, has_source=True, swap_wait_s=60.0)
+    for model, size in (("used", 5), ("idle", 3)):
+        replica.want(model)
+        replica.do(ev.Fetched(key(model), size))
+        replica.do(ev.Loaded(key(model), size), after=0.1)
+        replica.do(ev.Released(0, model))
+    replica.offer("r", "used")
+    replica.pass_time(30.0)
+    replica.want("big")
+    assert of(ev.Unload, [*replica.do(ev.Fetched(key("big"), 8)), *replica.pass_time(20.0)]) == []
+    unloads = of(ev.Unload, [*replica.do(ev.Ended("r")), *replica.pass_time(5.0)])
+    assert {unload.room_for for unload in unloads} == {key("big")}
+
+
+def test_files_are_fetched_a_few_ahead_and_no_more() -> None:
+    replica = Replica(slots=(1,), has_source=True, max_concurrent_loads=1)
+    for number in range(20):
+        replica.want(f"m{number}")
+    assert len(of(ev.Fetch, replica.log)) == 5
+
+
+def test_a_queue_without_limit_has_a_ceiling() -> None:
+    router = Router(max_queued_requests=-1, hard_queue_ceiling=3)
+    failures = [fail.failure.code for _ in range(4) for fail in of(ev.Fail, router.arrive("m")[1])]
+    assert failures == ["queue_full"]
