@@ -61,3 +61,26 @@ def test_more_routers_do_not_mean_more_loads(places: int, most: float) -> None:
     alone = loads(1)
     assert loads(2) <= most * alone
     assert loads(4) <= most * alone
+
+
+@pytest.mark.parametrize("places", [1, 2, 5])
+def test_an_owed_router_gets_a_place_within_as_many_completions_as_routers_times_places(places: int) -> None:
+    """Router 0 asks again whenever anything ends; the others have one request each."""
+    routers = 4
+    replica = Replica(slots=(1,), places=places)
+    replica.load("m")
+    running = [f"first {number}" for number in range(places)]
+    for request in running:
+        assert isinstance(replica.offer(request, "m", link=0), ev.Admit)
+    for link in range(routers):
+        assert isinstance(replica.offer(f"owed {link}", "m", link=link), ev.Refuse)
+    served: list[int] = []
+    for number in range(routers * places):
+        for offer in of(ev.OfferPlace, replica.do(ev.Ended(running.pop(0)))):
+            served.append(offer.link)
+            running.append(f"{offer.link} at {number}")
+            assert isinstance(replica.offer(running[-1], "m", link=offer.link), ev.Admit)
+        replica.offer(f"greedy {number}", "m", link=0)
+        if not running:
+            break
+    assert set(served) == set(range(routers))

@@ -102,3 +102,14 @@ def test_a_queue_without_limit_has_a_ceiling() -> None:
     router = Router(max_queued_requests=-1, hard_queue_ceiling=3)
     failures = [fail.failure.code for _ in range(4) for fail in of(ev.Fail, router.arrive("m")[1])]
     assert failures == ["queue_full"]
+
+
+def test_a_cold_model_is_not_wanted_where_every_slot_is_held_for_long() -> None:
+    """Although all else speaks for that replica."""
+    for name in (f"m{number}" for number in range(8)):
+        router = Router()
+        router.up("held", 0, slots=2)
+        router.up("slow", 1, slots=2)
+        router.summary("held", stuck=2, coldness=60, evictable=0)
+        router.summary("slow", in_flight=5, coldness=1, evictable=0, wants=9)
+        assert [want.replica for want in of(ev.Want, router.arrive(name)[1])] == ["slow"]
