@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runtime.core import events as ev
-from tests.core.fakes import Replica, Router, key, of
+from tests.core.fakes import BROKEN, Replica, Router, key, of
 
 
 def test_a_want_is_as_old_as_its_first_request_not_as_its_message() -> None:
@@ -113,3 +113,14 @@ def test_a_cold_model_is_not_wanted_where_every_slot_is_held_for_long() -> None:
         router.summary("held", stuck=2, coldness=60, evictable=0)
         router.summary("slow", in_flight=5, coldness=1, evictable=0, wants=9)
         assert [want.replica for want in of(ev.Want, router.arrive(name)[1])] == ["slow"]
+
+
+def test_a_load_that_an_operator_asks_for_is_not_answered_with_an_old_failure() -> None:
+    replica = Replica(slots=(1,))
+    replica.want("m")
+    replica.do(ev.LoadFailed(key("m"), BROKEN))
+    assert len(of(ev.Deny, replica.ask("m")[1])) == 1
+    replica.do(ev.Preload(key("m")))
+    waiter, effects = replica.ask("m")
+    assert of(ev.Deny, effects) == []
+    assert waiter in [give.waiter for give in of(ev.Give, replica.do(ev.Loaded(key("m")), after=0.1))]

@@ -11,10 +11,15 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from runtime.errors import TraceError
+from runtime.observe.logs import LogWriter
+from runtime.observe.request_lines import Identity
 from runtime.simulate.arrivals import Arrival
 from runtime.simulate.curve import MissRatioCurve
+from runtime.simulate.measured import measured
+from runtime.simulate.result import Result as RunResult
 from runtime.simulate.run import simulate
 from runtime.simulate.shape import Shape, Span
+from runtime.simulate.sizing import Target
 from runtime.simulate.trace import Recorded
 from tests.simulate.fakes import Listed
 
@@ -193,3 +198,33 @@ def test_a_long_title_fits_into_the_picture() -> None:
     assert len(text) == LONGEST
     assert text.startswith("Hit rate: /var/lib")
     assert text.endswith("/lib/logs")
+
+
+# --- what is measured, and what is met ------------------------------------------------------------------
+
+
+def test_what_a_request_takes_is_measured_where_its_model_was_in_memory(tmp_path: Path) -> None:
+    log = LogWriter(tmp_path / "router-0", Identity("router-0"))
+    for cache, ms in (("load", 500.0), ("wait", 500.0), ("load", 500.0), ("hit", 12.0)):
+        log.access(
+            request_id="r", deployment="Model", route="/", model="a", method="GET", path="/", status=200, ms=ms,
+            queue_ms=2.0, cache=cache, replica="Model#abc", client="",
+        )  # fmt: skip
+    log.close()
+    assert measured(tmp_path).work_s == pytest.approx(0.010, rel=0.01)
+
+
+def test_the_p99_is_that_of_99_in_100() -> None:
+    result = RunResult("lru")
+    for number in range(1000):
+        result.waits.add(1.0 if number < 15 else 0.0)
+    assert not Target(p99_s=0.5).met(result)
+    assert Target(p99_s=1.1).met(result)
+
+
+@pytest.mark.parametrize(("target", "label"), [(0.74, "75 %"), (0.25, ""), (0.24, "25 %"), (0.99, "100 %")])
+def test_the_target_is_marked_at_its_height(target: float, label: str) -> None:
+    from runtime.simulate import chart
+
+    [marked] = [line for line in chart.lines(MissRatioCurve.of(Listed(["a", "a"])), target=target) if "◄" in line]
+    assert marked.split("│")[0].strip() == label
