@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -228,3 +229,45 @@ def test_the_target_is_marked_at_its_height(target: float, label: str) -> None:
 
     [marked] = [line for line in chart.lines(MissRatioCurve.of(Listed(["a", "a"])), target=target) if "◄" in line]
     assert marked.split("│")[0].strip() == label
+
+
+def test_the_chosen_pool_is_marked_on_the_curve() -> None:
+    from runtime.simulate import svg
+
+    curve = MissRatioCurve.of(Listed(list("abcdefgh" * 3)))
+    drawn = svg.picture(curve, "t", chosen=8)
+    [dot] = [line for line in drawn.splitlines() if line.startswith("<circle")]
+    assert f'cx="{svg.WIDTH - svg.RIGHT:.1f}"' in dot
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "name"),
+    [
+        ("swap_wait_s", 0.25, "swap_wait_s"),
+        ("drain_limit_s", 7.5, "drain_limit_s"),
+        ("idle_unload_s", 12.0, "idle_unload_s"),
+        ("load_timeout_s", 99.0, "load_timeout_s"),
+        ("max_concurrent_loads", 3, "max_concurrent_loads"),
+        ("max_model_bytes_per_replica", 1000, "max_bytes"),
+        ("max_queued_requests", 11, "max_queued_requests"),
+        ("eviction", "gdsf", "eviction"),
+        ("preload", ["x"], "preload"),
+        ("copies", 2, "copies"),
+        ("routers", 3, "routers"),
+    ],
+)
+def test_a_simulated_pool_is_the_one_of_the_config(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, value: object, name: str
+) -> None:
+    http = {"port": 0, "routers": value} if key == "routers" else {"port": 0}
+    deployment = {"name": "Model", "loader": "app:load", "num_replicas": 3}
+    deployment |= {key: value} if key != "routers" else {}
+    (tmp_path / "mux.yaml").write_text(json.dumps({"http": http, "deployments": [deployment]}))
+    monkeypatch.chdir(tmp_path)
+    if key == "eviction":
+        found = json.loads(mux("plan", "mux.yaml", "--zipf", "1", "--clients", "2", "-n", "20", "--models", "2",
+                               "--target-hit-rate", "0.1", "--json").stdout)  # fmt: skip
+        assert found["trials"][0]["policy"] == value
+        return
+    args = ("--zipf", "1", "--clients", "2", "-n", "20", "--models", "2", "--policy", "lru", "--json")
+    assert json.loads(mux("simulate", "mux.yaml", *args).stdout)["pool"][name] == value
