@@ -124,3 +124,23 @@ def test_a_load_that_an_operator_asks_for_is_not_answered_with_an_old_failure() 
     waiter, effects = replica.ask("m")
     assert of(ev.Deny, effects) == []
     assert waiter in [give.waiter for give in of(ev.Give, replica.do(ev.Loaded(key("m")), after=0.1))]
+
+
+def test_an_operators_unload_takes_the_pin_off_for_good() -> None:
+    replica = Replica(slots=(2,))
+    replica.load("m")
+    replica.do(ev.PinChanged(key("m"), True))
+    replica.do(ev.UnloadAsked(key("m")))
+    replica.do(ev.Unloaded(key("m")))
+    replica.load("m")
+    assert [pinned for _, _, _, pinned in replica.residency.models()] == [False]
+
+
+def test_a_model_that_cools_is_published_as_colder_and_colder_though_nothing_happens() -> None:
+    replica = Replica(slots=(2,))
+    replica.load("m")
+    replica.use("m")
+    replica.pass_time(10.0)  # beyond every other timer
+    told = [one.summary.coldness for one in of(ev.Summarise, replica.pass_time(1000.0))]
+    assert len(told) >= 5
+    assert told == sorted(set(told))
