@@ -14,16 +14,31 @@ def refused(link: LinkId) -> LinkId:
 
 
 class Claims:
-    """Claims by link, each for ``grace_s`` at most; a claim does not protect from a yield."""
+    """Claims by link, each for ``grace_s`` at most.
+
+    A claim protects from a yield only until the first requests that its router sends have come, so that no load is
+    for nothing, however long a message takes.
+    """
 
     def __init__(self, grace_s: float) -> None:
         self.grace_s = grace_s
         self._until: OrderedDict[tuple[LinkId, Entry], float] = OrderedDict()  # the first to lapse first
 
     def grant(self, link: LinkId, entry: Entry, now: float) -> None:
-        entry.claims[link] = None
+        entry.claims.setdefault(link, now + self.grace_s)
         self._until.pop((link, entry), None)
         self._until[link, entry] = now + self.grace_s
+
+    @staticmethod
+    def served(link: LinkId, entry: Entry, until: float) -> float | None:
+        """Note a request that ``link`` sent: its claim keeps the entry from yielding until ``until`` at most.
+
+        Return ``until`` if that is sooner than before.
+        """
+        if until >= entry.claims.get(link, until):
+            return None
+        entry.claims[link] = until
+        return until
 
     def drop(self, link: LinkId, entry: Entry) -> bool:
         """Drop one claim; return whether there was one. The caller settles the entry."""

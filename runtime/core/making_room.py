@@ -14,7 +14,7 @@ from runtime.core.wants import Want
 FREQUENT = 2.0  # load times: a model that is used more often than once in so long is in frequent use
 IDLE_GRACE = 0.06  # of its load time: how long a model in frequent use stays although idle
 HORIZON = 0.5  # of its load time: how soon requests must be expected back for it to stay for them
-RESIDENCY = 0.5  # of its load time: how long a busy model stays before it may yield
+RESIDENCY = 0.5  # of its load time: how long a busy model stays, and serves who claims it, before it may yield
 SHOWN = 8  # candidates kept in a decision
 
 
@@ -85,7 +85,7 @@ def yielder(state: ReplicaState, cache: Cache, want: Want, now: float) -> Entry 
     for entry in cache.entries.values():
         if entry.state != "resident" or entry.pinned or entry.stuck:
             continue
-        until = entry.loaded_at + RESIDENCY * entry.load_s
+        until = max([entry.loaded_at + RESIDENCY * entry.load_s, *entry.claims.values()])
         if until > now:
             state.arm(until)
         else:

@@ -8,6 +8,7 @@ from runtime.core.events import Key, ResidencyEffect
 from runtime.core.failures import failure_of
 from runtime.core.leases import Running
 from runtime.core.loader import Loader
+from runtime.core.making_room import RESIDENCY
 from runtime.core.replica_state import ReplicaState
 from runtime.core.slots import Entry
 from runtime.core.turns import Turns
@@ -59,6 +60,8 @@ class Requests:
             state.claims.drop(refused(event.link), entry)
         lease = state.leases.take(state.caches[0], entry, now, claimed=False)
         state.leases.running[event.request] = Running(now, lease)
+        if entry.claims:
+            state.arm(state.claims.served(event.link, entry, now + RESIDENCY * entry.load_s))
         if now + state.limits.drain_limit_s < state.due:
             state.due = now + state.limits.drain_limit_s
         out.append(ev.Admit(event.request, model, True, case=201))

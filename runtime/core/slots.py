@@ -29,7 +29,7 @@ class Entry:
         self.since = now  # when the state was entered
         self.leases = 0  # requests that use it now
         self.stuck = 0  # of these, how many are older than drain_limit_s
-        self.claims: dict[int, None] = {}  # links whose waiting requests it is kept for
+        self.claims: dict[int, float] = {}  # links whose requests it is kept for; until when it does not yield
         self.pinned = False
         self.doomed = False  # an operator unloaded it while it was loading
         self.size_bytes = 0  # reserved while loading, then as reported

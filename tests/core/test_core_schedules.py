@@ -16,7 +16,9 @@ from runtime.simulate.pool import Durations, Outcome, Pool, Timing
 from tests.core.fakes import Replica, Router, of
 
 
-def closed_loop(pool: Pool, clients: int, total: int, pick: Callable[[int], str | None]) -> list[Outcome]:
+def closed_loop(
+    pool: Pool, clients: int, total: int, pick: Callable[[int], str | None], *, until: float | None = None
+) -> list[Outcome]:
     """Let every client send its next request when the last is answered; client n uses router n modulo routers."""
     outcomes: list[Outcome] = []
     left = [total]
@@ -35,7 +37,7 @@ def closed_loop(pool: Pool, clients: int, total: int, pick: Callable[[int], str 
 
     for client in range(clients):
         pool.at(0.05, first(client))
-    pool.run()
+    pool.run(until)
     return outcomes
 
 
@@ -74,6 +76,60 @@ def test_a_claim_keeps_a_loaded_model_until_its_router_has_sent_its_requests() -
     assert isinstance(replica.offer("r", "a"), ev.Admit)
     replica.do(ev.Released(0, "a"))
     assert [unload.key.model for unload in of(ev.Unload, replica.do(ev.Ended("r")))] == ["a"]
+
+
+def test_a_claimed_model_does_not_yield_before_its_first_request() -> None:
+    """A load is never for nothing: the model waits for a request that is still on its way."""
+    replica = Replica(slots=(1,), swap_wait_s=0.0)
+    replica.want("a")
+    replica.want("b")
+    replica.do(ev.Loaded(ev.Key(0, "a")), after=0.1)
+    assert of(ev.Unload, replica.pass_time(1.0)) == []
+    assert isinstance(replica.offer("r", "a"), ev.Admit)
+    assert isinstance(replica.offer("another", "a"), ev.Admit)
+    replica.do(ev.Ended("another"))
+    replica.pass_time(0.1)
+    assert replica.state("a") == "draining"
+    assert [unload.key.model for unload in of(ev.Unload, replica.do(ev.Ended("r")))] == ["a"]
+
+
+def test_a_claimed_model_waits_for_the_first_request_of_every_router() -> None:
+    replica = Replica(slots=(1,), swap_wait_s=0.0)
+    replica.want("a", link=0)
+    replica.want("a", link=1)
+    replica.want("b")
+    replica.do(ev.Loaded(ev.Key(0, "a")), after=0.1)
+    replica.offer("near", "a", link=0)
+    replica.do(ev.Ended("near"))
+    assert of(ev.Unload, replica.pass_time(1.0)) == []
+    replica.offer("far", "a", link=1)
+    replica.pass_time(0.1)
+    assert replica.state("a") == "draining"
+
+
+def test_a_claimed_model_whose_router_is_silent_yields_when_the_claim_lapses() -> None:
+    replica = Replica(slots=(1,), swap_wait_s=0.0, claim_grace_s=3.0)
+    replica.want("a")
+    replica.want("b")
+    replica.do(ev.Loaded(ev.Key(0, "a")), after=0.1)
+    replica.want("a", link=1)
+    replica.pass_time(2.9)
+    assert replica.state("a") == "resident"
+    assert [unload.key.model for unload in of(ev.Unload, replica.pass_time(0.2))] == ["a"]
+
+
+@pytest.mark.parametrize("routers", [1, 2])
+def test_models_do_not_yield_for_ever_where_a_message_takes_longer_than_a_load(routers: int) -> None:
+    pool = Pool(
+        replicas=1,
+        limits=ReplicaLimits(slots=(1,), swap_wait_s=0.0),
+        routers=routers,
+        durations=Durations(load=lambda m: Timing(0.02), delay_s=lambda: 0.1),
+    )
+    outcomes = closed_loop(pool, 6, 120, lambda client: f"m{client // 2}", until=60.0)
+    assert len(outcomes) == 120
+    assert worst(outcomes) < 3 * (0.02 + 2 * 0.1 + 0.005) + 3 * 0.1
+    clean(pool)
 
 
 def test_a_want_beside_long_streams_moves_to_the_replica_that_can_start_it() -> None:
