@@ -5,7 +5,7 @@ from __future__ import annotations
 from runtime.core import events as ev
 from runtime.core.demands import Demands
 from runtime.core.events import Failure
-from runtime.core.models import Model
+from runtime.core.models import Bid, Model
 from runtime.core.pool import ReplicaView
 from runtime.core.router_state import Effects, RouterState
 from runtime.core.serving import Serving
@@ -55,12 +55,19 @@ class News:
         if bid is not None and bid.withdrawing and status.state == "loading":
             self._demands.end(demand, bid)
         for other in (demand.cold, demand.copy):
-            if other is not None and other.view is not view and not model.holders:
+            if other is not None and other.view is not view and self._one_too_many(model, other):
                 self._demands.withdraw(model, other, 124, now, out)
         if status.state == "loading" and len(demand.queue):
             self._demands.foretell(model, view, out)
         self._serving.emptied(model, now, out)
         self._demands.seek(model, now, out)
+
+    @staticmethod
+    def _one_too_many(model: Model, bid: Bid) -> bool:
+        """Return whether the loads elsewhere make a want superfluous: there are as many as copies, or there is one."""
+        if not model.holders:
+            return True
+        return model.loading.bit_count() >= model.holders.bit_count() and model.name not in bid.view.loading
 
     def _model_resident(self, view: ReplicaView, status: ev.ModelStatus, now: float, out: Effects) -> None:
         model = self._state.model(status.model)

@@ -38,7 +38,7 @@ class Pool:
         self.durations = durations or Durations()
         self.check = check
         self.now = 0.0
-        self.single_flight = routers == 1  # checked; operators and several routers may load a model twice
+        self.single_flight = True  # checked, where no operator loads a model besides
         self.loads = 0
         self.evictions = 0
         self.events = 0
@@ -102,5 +102,6 @@ class Pool:
         if self.check and self.single_flight:
             up = self.routers[0].scheduler.state.pool.by_id
             check_single_flight(
-                replica.residency for id, replica in self.replicas.items() if id in up and not up[id].draining
+                (replica.residency for id, replica in self.replicas.items() if id in up and not up[id].draining),
+                len(self.routers),
             )

@@ -56,7 +56,7 @@ class Run:
             check=check,
         )
         # a want and its withdrawal that cross on a slow link can leave a second load behind for a message's time
-        self.pool.single_flight = shape.routers == 1 and not self.faults.late_messages
+        self.pool.single_flight = not self.faults.late_messages
         for index in range(shape.replicas):
             self._start_replica(index)
 

@@ -197,6 +197,33 @@ def test_a_hot_model_gets_one_copy_at_a_time_where_there_is_room() -> None:
     assert of(ev.Dispatch, router.publish("r1", "hot", "resident"))
 
 
+def hot_with_a_copy_wanted() -> Router:
+    """Return a router that wants one copy of a hot model at r1, while r2 has room too."""
+    router = Router(routers=2)
+    router.up("r0", held=("hot",), places=1, slots=1)
+    router.up("r1", 1, slots=2)
+    router.up("r2", 2, held=("other",), slots=2)
+    for _ in range(5):
+        router.arrive("hot")
+    assert [(want.kind, want.replica) for want in of(ev.Want, router.pass_time(0.5))] == [("copy", "r1")]
+    return router
+
+
+def test_a_copy_that_another_router_has_begun_elsewhere_is_not_wanted_twice() -> None:
+    router = hot_with_a_copy_wanted()
+    effects = router.publish("r2", "hot", "loading")
+    assert [(unwant.replica, unwant.case) for unwant in of(ev.Unwant, effects)] == [("r1", 124)]
+    assert of(ev.Want, router.do(ev.WantWithdrawn("r1", "hot"))) == []
+    assert of(ev.Dispatch, router.publish("r2", "hot", "resident"))
+
+
+def test_a_copy_that_is_loading_stays_wanted_although_another_router_has_begun_one() -> None:
+    router = hot_with_a_copy_wanted()
+    router.publish("r1", "hot", "loading")
+    assert of(ev.Unwant, router.publish("r2", "hot", "loading")) == []
+    assert of(ev.Dispatch, router.publish("r1", "hot", "resident"))
+
+
 def test_a_copy_may_take_the_slot_of_a_model_that_has_another() -> None:
     router = Router()
     router.up("r0", held=("hot", "twin"), places=1, slots=2)

@@ -386,6 +386,24 @@ def test_fifty_first_requests_for_one_model_make_one_load_with_two_routers() -> 
     clean(pool)
 
 
+@pytest.mark.parametrize("routers", [2, 3])
+def test_routers_that_hear_late_of_each_other_load_a_hot_model_at_most_once_each(routers: int) -> None:
+    """Beyond as many loads as copies, each further router may have begun one that it had not heard of."""
+    rng = random.Random(routers)
+    pool = Pool(
+        replicas=6,
+        limits=ReplicaLimits(slots=(2,), places=4, swap_wait_s=0.2),
+        routers=routers,
+        durations=Durations(
+            work_s=lambda m: 0.02, load=lambda m: Timing(0.2), delay_s=lambda: rng.choice([0.0002, 0.05, 0.1])
+        ),
+    )
+    outcomes = closed_loop(pool, 40, 800, lambda client: "hot" if rng.random() < 0.7 else f"m{rng.randrange(6)}")
+    assert pool.single_flight
+    assert len(outcomes) == 800
+    clean(pool)
+
+
 def zipf(models: int, seed: int) -> Callable[[int], str]:
     weights = list(accumulate(1 / (rank + 1) for rank in range(models)))
     rng = random.Random(seed)
