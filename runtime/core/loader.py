@@ -86,6 +86,8 @@ class Loader:
         state.budget.resize(entry, size)
         state.budget.pin(entry, want.key in state.pins)
         state.wants[want.key.cache].start(want)
+        if want.new:
+            state.newcomers.started(want.key)
         self._loads[want.key] = now
         state.arm(now + state.limits.load_timeout_s)
         self._announce(want.key, out)
@@ -107,6 +109,8 @@ class Loader:
         entry.load_s = now - entry.since
         entry.loaded_at = now
         state.history.loaded(entry.past, entry.load_s, size)
+        state.history.keep(key, entry.past)
+        state.newcomers.loaded(key, entry.load_s, now)
         if entry.doomed:
             self.fail(want, failure_of("model_unloaded", key), now, out, remember=False, case=245)
             self.unload(entry, "admin", 264, now, out)
@@ -146,6 +150,7 @@ class Loader:
         if entry is None or entry.state not in ("loading", "abandoned"):
             return
         self._loads.pop(key, None)
+        state.newcomers.failed(key)
         was_loading = entry.state == "loading"
         self._free(entry)
         if was_loading:
@@ -202,6 +207,7 @@ class Loader:
         """Take ``entry`` out; its slot is free when its cleanup has returned."""
         state = self._state
         state.claims.drop_entry(entry)
+        state.history.keep(entry.key, entry.past)
         entry.doomed = False
         state.caches[entry.key.cache].move(entry, "unloading", now)
         self._unloads[entry.key] = now
@@ -253,6 +259,7 @@ class Loader:
         state = self._state
         cache = state.caches[key.cache]
         cache.move(cache.entries[key.model], "abandoned", now)
+        state.newcomers.failed(key)
         self._announce(key, out)
         if cache.count["abandoned"] == cache.cap and not self._faulted:
             self._faulted = True

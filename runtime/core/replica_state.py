@@ -13,6 +13,7 @@ from runtime.core.events import Key, ModelStatus, Publish, ReplicaLimits, Reside
 from runtime.core.eviction import POLICIES
 from runtime.core.failures import FailureMemory
 from runtime.core.leases import Leases
+from runtime.core.newcomers import Newcomers
 from runtime.core.slots import Cache, Entry, History
 from runtime.core.wants import Wants
 
@@ -37,6 +38,7 @@ class ReplicaState:
         self.claims = Claims(limits.claim_grace_s)
         self.admission = Admission(limits.places, limits.claim_grace_s)
         self.failures: FailureMemory[Key] = FailureMemory()
+        self.newcomers = Newcomers()
         self.pins: dict[Key, None] = {}
         self.waiters: dict[int, Key] = {}  # waiting calls of the loader → what they wait for
         self.decisions = Decisions()
@@ -73,6 +75,10 @@ class ReplicaState:
     def early(self) -> bool:
         """Whether a dispatched request needs its model resident: exactly one cache, loaded at admission."""
         return self.limits.load_early and len(self.caches) == 1
+
+    def new(self, key: Key) -> bool:
+        """Return whether only its load can tell that a model exists: there is no source, and none has succeeded."""
+        return not self.limits.has_source and self.history.peek(key) is None
 
     def settle(self, entry: Entry, now: float) -> None:
         """Put ``entry`` into or out of the idle order after its leases, claims or pin changed."""

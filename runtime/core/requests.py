@@ -124,7 +124,7 @@ class Requests:
             return
         request = event.request if running is not None else None
         state.waiters[event.waiter] = event.key
-        want = state.wants[event.key.cache].open(event.key)
+        want = state.wants[event.key.cache].open(event.key, new=state.new(event.key))
         want.waiters[event.waiter] = Waiter(event.waiter, request, now)
         state.wants[event.key.cache].changed(want)
         if running is not None:

@@ -74,15 +74,8 @@ class History:
         self.mean_size_bytes = 0.0
 
     def recall(self, key: Key) -> Past:
-        """Return the record of ``key``, made if new; it becomes the most recently seen."""
-        past = self._table.get(key)
-        if past is None:
-            past = self._table[key] = Past()
-            if len(self._table) > self._limit:
-                self._table.popitem(last=False)
-        else:
-            self._table.move_to_end(key)
-        return past
+        """Return the record of ``key``, or a new one, which is kept once the model has loaded."""
+        return self._table.get(key) or Past()
 
     def peek(self, key: Key) -> Past | None:
         return self._table.get(key)
@@ -111,6 +104,13 @@ class History:
             self._since, self._from = now, self.tick
         uses = self.frequency(past) * (1.0 - self._decay) * rate
         return (1.0 - self._decay**self.tick) / uses if uses > 0.0 else inf
+
+    def keep(self, key: Key, past: Past) -> None:
+        """Remember a model that has loaded, or that goes, as the most recently seen."""
+        self._table[key] = past
+        self._table.move_to_end(key)
+        if len(self._table) > self._limit:
+            self._table.popitem(last=False)
 
     def loaded(self, past: Past, load_s: float, size_bytes: int) -> None:
         """Note a finished load; the means move an eighth of the way."""

@@ -39,6 +39,16 @@ class Turn:
         self.permits = state.limits.max_concurrent_loads - state.loading
         self.draining = [entry for entry in cache.entries.values() if entry.state == "draining" and not entry.doomed]
         self.drains_needed = 0
+        self.new = len(state.newcomers.loading)
+        self.spare = 0  # slots for which none but new models wait
+
+    def admits(self, need: int, allowed: int) -> bool:
+        """Count a new model if it has a turn: beyond ``allowed`` of them only where nobody goes or waits for it."""
+        if self.new >= allowed and (self.spare <= 0 or self.bytes_soon < need):
+            return False
+        self.new += 1
+        self.spare -= 1
+        return True
 
     def reserve(self, need: int, *, slot_now: bool) -> None:
         """Set aside a slot, a permit and bytes for a want."""
@@ -91,7 +101,9 @@ class Turns:
         state = self._state
         turn = Turn(cache, state)
         fetch_ahead = fetch_limit(state.limits)
-        for want in wants.queued(state.limits.max_concurrent_loads + fetch_ahead):
+        queued = wants.queued(state.limits.max_concurrent_loads + fetch_ahead)
+        turn.spare = turn.free + turn.coming - sum(not w.new and w.key.model not in cache.entries for w in queued)
+        for want in queued:
             if want.key.model in cache.entries:
                 continue
             if self._too_large(want, now, out):
@@ -126,6 +138,8 @@ class Turns:
     def _place(self, want: Want, cache: Cache, turn: Turn, now: float, out: Effects) -> bool:
         """Serve one want or make room for it; return whether younger ones may be looked at."""
         need = self._state.budget.expected(want)
+        if want.new and not turn.admits(need, self._state.newcomers.allowed(now)):
+            return True  # it has its turn when the load of another new model has ended
         if turn.free > 0 and turn.bytes_now >= need and not self._state.budget.over:
             turn.reserve(need, slot_now=True)
             self._loader.load(want, now, out)

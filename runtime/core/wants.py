@@ -23,11 +23,24 @@ Rank = tuple[int, float, int]  # copies last, then the oldest, then the first to
 class Want:
     """One wanted model and everybody who wants it."""
 
-    __slots__ = ("fetch_size", "fetched", "key", "links", "loading", "number", "preload", "rank", "spare", "waiters")
+    __slots__ = (
+        "fetch_size",
+        "fetched",
+        "key",
+        "links",
+        "loading",
+        "new",
+        "number",
+        "preload",
+        "rank",
+        "spare",
+        "waiters",
+    )
 
-    def __init__(self, key: Key, number: int) -> None:
+    def __init__(self, key: Key, number: int, new: bool) -> None:
         self.key = key
         self.number = number  # breaks ties by order of arrival
+        self.new = new  # only the load can tell whether such a model exists
         self.links: dict[LinkId, tuple[WantKind, float]] = {}  # kind, and since when
         self.waiters: dict[int, Waiter] = {}
         self.preload: float | None = None  # since when the config or an operator wants it
@@ -61,23 +74,26 @@ class Want:
 
 
 class Wants:
-    """The wants of one cache; ``order`` holds those without a slot, the next to be served first."""
+    """The wants of one cache; ``_orders`` hold those without a slot, the next to be served first.
+
+    Those of new models stand in a line of their own, so that many of them hide nobody else's.
+    """
 
     def __init__(self) -> None:
         self.by_model: dict[str, Want] = {}
-        self._order: list[tuple[Rank, Want]] = []
+        self._orders: tuple[list[tuple[Rank, Want]], list[tuple[Rank, Want]]] = ([], [])
         self._count = 0
 
     def get(self, model: str) -> Want | None:
         return self.by_model.get(model)
 
-    def open(self, key: Key) -> Want:
-        """Return the want of ``key``, made if there is none."""
+    def open(self, key: Key, *, new: bool = False) -> Want:
+        """Return the want of ``key``, made if there is none; ``new``: of a model never loaded here."""
         want = self.by_model.get(key.model)
         if want is None:
             self._count += 1
-            want = self.by_model[key.model] = Want(key, self._count)
-            insort(self._order, (want.rank, want))
+            want = self.by_model[key.model] = Want(key, self._count, new)
+            insort(self._orders[new], (want.rank, want))
         return want
 
     def changed(self, want: Want) -> None:
@@ -89,7 +105,7 @@ class Wants:
             return
         want.rank = want.ranked()
         if not want.loading:
-            insort(self._order, (want.rank, want))
+            insort(self._orders[want.new], (want.rank, want))
 
     def start(self, want: Want) -> None:
         """Take ``want`` out of the order: it has got its slot."""
@@ -103,16 +119,18 @@ class Wants:
         del self.by_model[want.key.model]
 
     def _unlist(self, want: Want) -> None:
-        at = bisect_left(self._order, (want.rank,))  # ranks are unique by number
-        del self._order[at]
+        order = self._orders[want.new]
+        del order[bisect_left(order, (want.rank,))]  # ranks are unique by number
 
     def queued(self, limit: int) -> list[Want]:
-        """Return the first ``limit`` wants without a slot, the next to be served first."""
-        return [want for _, want in self._order[:limit]]
+        """Return the first ``limit`` wants without a slot of either line, the next to be served first."""
+        known, new = self._orders
+        first = sorted(known[:limit] + new[:limit]) if known and new else (known or new)[:limit]
+        return [want for _, want in first]
 
     @property
     def waiting(self) -> int:
-        return len(self._order)
+        return len(self._orders[0]) + len(self._orders[1])
 
     def __repr__(self) -> str:
-        return f"<Wants {[want.key.model for _, want in self._order]}>"
+        return f"<Wants {[want.key.model for order in self._orders for _, want in order]}>"

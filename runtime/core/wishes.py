@@ -39,7 +39,7 @@ class Wishes:
         if failure is not None and event.kind != "admin":
             state.publish(ModelStatus(event.model, "failed", failure=failure), out)
             return
-        want = state.wants[0].open(key)
+        want = state.wants[0].open(key, new=state.new(key))
         want.links[event.link] = (event.kind, now - event.age_s)
         want.spare = event.spare
         state.wants[0].changed(want)

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from runtime.core.events import Failure
+from runtime.core.ring import point_of
 from runtime.simulate.pool import Durations, Timing
 from runtime.simulate.shape import Shape
+from runtime.simulate.synthetic import ONCE
 
 BROKEN: Final = Failure("model_load_failed", "the simulated loader failed")
+MISSING: Final = Failure("model_not_found", "the simulated loader knows no such model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +21,8 @@ class Faults:
     """Shares are of all loads, messages or requests; 0 everywhere: nothing goes wrong.
 
     A replica dies about every ``kill_every_s``, and its successor is up after ``back_after_s``. A slow load takes
-    ``slow_by`` times as long, a late message ``late_s``. A client leaves within ``leave_s`` of its request.
+    ``slow_by`` times as long, a late message ``late_s``. A client leaves within ``leave_s`` of its request. Of
+    the models that are never asked for again ``made_up`` do not exist, which only their loader can tell.
     """
 
     kill_every_s: float = 0.0
@@ -30,6 +34,7 @@ class Faults:
     late_s: float = 0.05
     leaving: float = 0.0
     leave_s: float = 0.5
+    made_up: float = 0.0
 
     @classmethod
     def drawn(cls, seed: int) -> Self:
@@ -44,12 +49,15 @@ class Faults:
             late_messages=rng.choice([0.0, 0.01, 0.2]),
             late_s=rng.choice([0.01, 0.1, 1.0]),
             leaving=rng.choice([0.0, 0.0, 0.05]),
+            made_up=rng.choice([0.0, 0.5, 1.0]),
         )
 
     def durations(self, shape: Shape, rng: random.Random) -> Durations:
         """Return how long everything takes in ``shape`` with these faults."""
 
         def load(model: str) -> Timing:
+            if model.startswith(ONCE) and point_of(model) % 100 < 100 * self.made_up:
+                return Timing(shape.load_s.low / 10, MISSING)
             seconds = shape.load_s.of(model)
             if self.slow_loads and rng.random() < self.slow_loads:
                 seconds *= self.slow_by
@@ -65,7 +73,7 @@ class Faults:
         )
 
     def __bool__(self) -> bool:
-        shares = self.slow_loads or self.failing_loads or self.late_messages or self.leaving
+        shares = self.slow_loads or self.failing_loads or self.late_messages or self.leaving or self.made_up
         return bool(self.kill_every_s or shares)
 
     def __str__(self) -> str:
@@ -75,5 +83,6 @@ class Faults:
             (self.failing_loads, f"{self.failing_loads:.0%} of loads fail"),
             (self.late_messages, f"{self.late_messages:.0%} of messages take {self.late_s:g} s"),
             (self.leaving, f"{self.leaving:.0%} of clients leave"),
+            (self.made_up, f"{self.made_up:.0%} of the models never asked for again do not exist"),
         ]
         return "; ".join(text for share, text in said if share) or "nothing goes wrong"

@@ -10,6 +10,8 @@ from itertools import accumulate
 
 from runtime.simulate.arrivals import Arrival, Trace
 
+ONCE = "once-"  # begins the names of models that are never asked for again
+
 
 @dataclass(frozen=True, slots=True)
 class Mix:
@@ -57,7 +59,7 @@ class Synthetic:
             if kind < mix.hot:
                 model = "hot"
             elif kind < mix.hot + mix.scan:
-                model = f"once-{number}"
+                model = f"{ONCE}{number}"
             else:
                 moved = number // mix.drift if mix.drift else 0
                 model = str((rank + moved) % mix.models)

@@ -619,7 +619,7 @@ def test_a_place_passed_that_was_never_offered_changes_nothing() -> None:
 def test_the_history_of_past_models_is_bounded() -> None:
     history = History(limit=2, half_life=10.0)
     for model in ("a", "b", "a", "c"):
-        history.recall(key(model))
+        history.keep(key(model), history.recall(key(model)))
     assert len(history) == 2
     assert history.peek(key("b")) is None
 

@@ -317,6 +317,137 @@ def test_a_flood_of_made_up_ids_leaves_nothing_behind_and_evicts_nobody() -> Non
     clean(pool)
 
 
+MISSING = Failure("model_not_found", "no such model")
+
+
+def warm(*models: str, **limits: object) -> Replica:
+    """Return a replica whose models were used again and have been warm for long."""
+    replica = Replica(slots=(len(models),), places=8, **limits)
+    for model in models:
+        replica.load(model)
+        replica.use(model, times=3, seconds=0.01)
+    replica.pass_time(60.0)
+    return replica
+
+
+def settle(replica: Replica, effects: object) -> None:
+    """Finish the unloads among ``effects``."""
+    for unload in of(ev.Unload, effects):
+        replica.do(ev.Unloaded(unload.key))
+
+
+def loading(replica: Replica) -> list[str]:
+    states = [(k.model, status.state) for k, status, _, _ in replica.residency.models()]
+    return [model for model, state in states if state == "loading"]
+
+
+def test_a_flood_of_made_up_ids_without_a_source_takes_one_slot() -> None:
+    """Only the loader can tell that a model does not exist, so its load needs a slot; the others' stay warm."""
+    replica = warm("w1", "w2", "w3", "w4")
+    for number in range(50):
+        settle(replica, replica.want(f"made-up-{number}"))
+    for _ in range(50):
+        (one,) = loading(replica)
+        assert len(replica.resident) == 3
+        settle(replica, replica.do(ev.LoadFailed(ev.Key(0, one), MISSING), after=0.01))
+    assert len(replica.resident) == 3
+    assert loading(replica) == []
+    settle(replica, replica.want("made-up-again"))
+    assert (loading(replica), len(replica.resident)) == (["made-up-again"], 3)
+
+
+def test_a_model_that_a_flood_displaced_comes_back_before_the_flood_is_over() -> None:
+    replica = warm("w1", "w2", "w3")
+    for number in range(50):
+        settle(replica, replica.want(f"made-up-{number}"))
+    (gone,) = {"w1", "w2", "w3"} - set(replica.resident)
+    settle(replica, replica.want(gone))
+    assert loading(replica) == ["made-up-0", gone]
+
+
+def test_new_models_that_load_are_trusted_with_more_slots_and_a_failure_ends_that() -> None:
+    replica = warm("w1", "w2", "w3", "w4", "w5", "w6")
+    for number in range(6):
+        settle(replica, replica.want(f"n{number}"))
+    seen = []
+    for number in range(2):
+        seen.append(len(loading(replica)))
+        settle(replica, replica.do(ev.Loaded(ev.Key(0, f"n{number}")), after=0.1))
+    assert [*seen, len(loading(replica))] == [1, 2, 3]
+    failed, *others = loading(replica)
+    settle(replica, replica.do(ev.LoadFailed(ev.Key(0, failed), MISSING)))
+    assert len(loading(replica)) == 3, "the slot that it leaves is free for the next"
+    for model in others:
+        replica.do(ev.LoadFailed(ev.Key(0, model), MISSING))
+    replica.pass_time(60.0)
+    assert replica.residency.state.newcomers.allowed(replica.now) == 1
+
+
+def test_trust_in_new_models_lapses() -> None:
+    replica = warm("w1", "w2", "w3", "w4")
+    settle(replica, replica.want("n0"))
+    replica.do(ev.Loaded(ev.Key(0, "n0")), after=0.1)
+    assert replica.residency.state.newcomers.allowed(replica.now) == 2
+    replica.pass_time(10.0)
+    assert replica.residency.state.newcomers.allowed(replica.now) == 1
+
+
+def test_new_models_use_free_slots_all_at_once() -> None:
+    replica = Replica(slots=(4,))
+    for number in range(4):
+        replica.want(f"n{number}")
+    assert len(loading(replica)) == 4
+
+
+def test_what_never_loaded_is_not_remembered() -> None:
+    replica = Replica(slots=(1,))
+    replica.load("real")
+    for number in range(2000):
+        settle(replica, replica.want(f"made-up-{number}"))
+        replica.do(ev.LoadFailed(ev.Key(0, f"made-up-{number}"), MISSING))
+    assert len(replica.residency.state.history) == 1
+    settle(replica, replica.want("real"))
+    assert not replica.residency.state.new(ev.Key(0, "real"))
+
+
+@pytest.mark.parametrize("permits", [1, 4])
+def test_a_flood_of_made_up_ids_without_a_source_leaves_the_warm_set(permits: int) -> None:
+    """Beside warm traffic, and without keeping a new model that does exist from being loaded."""
+    pool = Pool(
+        replicas=2,
+        limits=ReplicaLimits(slots=(4,), max_concurrent_loads=permits, swap_wait_s=0.2),
+        durations=Durations(
+            load=lambda m: Timing(0.01, MISSING) if m.startswith("made-up") else Timing(0.1),
+        ),
+    )
+    outcomes: list[Outcome] = []
+    least: list[int] = []
+    rng = random.Random(permits)
+
+    def send(when: float, model: str) -> None:
+        pool.at(when, lambda: void(pool.submit(model, outcomes.append)))
+
+    def look() -> None:
+        caches = [replica.residency.state.caches[0] for replica in pool.replicas.values()]
+        least.append(sum(model.startswith("w") for cache in caches for model in cache.entries))
+
+    for number in range(8):
+        for again in range(3):
+            send(0.05 + again, f"w{number}")
+    for number in range(750):
+        send(10.0 + number / 150, f"made-up-{number}")
+    for number in range(1000):
+        send(10.0 + number / 200, f"w{rng.randrange(8)}")
+        pool.at(10.0 + number / 200, look)
+    send(12.0, "new")
+    pool.run()
+    codes = Counter(outcome.failure.code for outcome in outcomes if outcome.failure)
+    assert codes == {"model_not_found": 750}
+    assert min(least) >= 8 - 2 - 2  # a slot of each replica; the new model's, and one that it earned for the flood
+    assert worst([outcome for outcome in outcomes if outcome.model == "new"]) < 1.0
+    clean(pool)
+
+
 def test_a_flood_of_valid_ids_does_not_flush_the_warm_set() -> None:
     """A scan of 200 models that are each used once passes through the cold end."""
     replica = Replica(slots=(4,))

@@ -58,6 +58,19 @@ def test_the_same_seed_is_the_same_run(clients: int | None) -> None:
     assert runs[0].failures == sum(runs[0].failed.values()) - runs[0].failed["client_gone"]
 
 
+def test_a_flood_of_made_up_ids_leaves_the_warm_set_without_a_source() -> None:
+    """Half of all requests are for ids that no loader knows: they take one slot of each replica, not one per permit."""
+    trace = Synthetic(Mix(8, 0.7, scan=0.5), count=3000, rate=100.0, seed=0)
+    loads = []
+    for permits in (1, 4):
+        shape = Shape(replicas=2, slots=4, load_s=Span(0.1), work_s=Span(0.005), max_concurrent_loads=permits)
+        result = simulate(shape, trace, faults=Faults(made_up=1.0), check=True)
+        assert set(result.failed) == {"model_not_found"}
+        assert result.waits.max_s < 0.25
+        loads.append(result.loads - result.failures)
+    assert loads[1] < 1.2 * loads[0]
+
+
 def test_checking_changes_nothing() -> None:
     assert without_cpu(simulate(ZIPF, TRACE, check=True)) == without_cpu(simulate(ZIPF, TRACE))
 
