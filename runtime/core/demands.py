@@ -202,7 +202,7 @@ class Demands:
 
     def pull(self, view: ReplicaView, waiting: dict[Model, None], now: float, out: Effects) -> None:
         """Take back the oldest unstarted wants that wait elsewhere and that ``view`` could start now."""
-        spare = view.ready_for - view.bids
+        spare = view.ready_for - max(0, view.bids - len(view.loading))  # less what this router wants there already
         if spare <= 0:
             return
         movable: list[tuple[int, Model, Bid]] = []
@@ -222,9 +222,12 @@ class Demands:
             self.withdraw(model, bid, 122, now, out)
 
     def foretell(self, model: Model, view: ReplicaView, out: Effects) -> None:
-        """Tell the other replicas when the load that began at ``view`` ends; of many, too few clients return to one."""
+        """Tell the other replicas when the load that began at ``view`` ends, unless that is but a guess.
+
+        In a large pool too few clients return to each.
+        """
         others = self._pool.up & ~view.bit
-        if others.bit_count() < TOLD:
+        if others.bit_count() < TOLD and (model.load_s or self.mean_load_s):
             for other in self._pool.each(others):
                 out.append(Expect(other.id, self.load_s(model), case=129))
 

@@ -49,7 +49,7 @@ def spared_until(state: ReplicaState, cache: Cache, entry: Entry, want: Want | N
 
 def _returning(end: float, entry: Entry, now: float) -> float:
     """Return until when ``entry`` stays for requests that come back when a load has ended."""
-    return end + IDLE_GRACE * entry.load_s if now <= end <= now + HORIZON * entry.load_s else -inf
+    return end + IDLE_GRACE * entry.load_s if end <= now + HORIZON * entry.load_s else -inf
 
 
 def idle_victim(state: ReplicaState, cache: Cache, want: Want | None, now: float) -> Entry | None:

@@ -325,6 +325,16 @@ def test_a_load_elsewhere_that_ends_soon_is_a_reason_to_stay(in_s: float, stays:
     assert "unloading" in (replica.state("a"), replica.state("b"))
 
 
+def test_a_model_stays_for_a_moment_after_a_load_elsewhere_whatever_happens_meanwhile() -> None:
+    replica = frequent("a", "b")
+    replica.do(ev.Expected(0, 0.3))
+    replica.want("c")
+    replica.pass_time(0.31)
+    assert of(ev.Unload, replica.want("d")) == []
+    assert of(ev.Unload, replica.pass_time(0.04)) == []
+    assert of(ev.Unload, replica.pass_time(0.02))
+
+
 def test_a_copy_takes_only_what_is_spared_or_long_idle() -> None:
     replica = Replica(slots=(2,))
     replica.load("spare", load_s=1.0)

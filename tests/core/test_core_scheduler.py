@@ -152,6 +152,20 @@ def test_an_unstarted_want_moves_to_a_replica_that_can_start_it() -> None:
     assert [want.replica for want in of(ev.Want, router.do(ev.WantWithdrawn("r0", "a")))] == ["r1"]
 
 
+def test_a_want_moves_to_a_replica_that_loads_another_and_has_a_slot_to_spare() -> None:
+    """What is loading there holds its slot already; it does not stand for one more."""
+    router = Router()
+    router.up("r0", slots=2, summary=Summary(free_slots=2))
+    router.arrive("a")
+    router.publish("r0", "a", "loading")
+    router.summary("r0", free_slots=0)
+    router.up("r1", 1, slots=1, summary=Summary(free_slots=1))
+    assert [want.replica for want in of(ev.Want, router.arrive("b")[1])] == ["r1"]
+    router.summary("r1", free_slots=0, wants=1)
+    moved = of(ev.Unwant, router.summary("r0", evictable=1))
+    assert [(unwant.replica, unwant.model, unwant.case) for unwant in moved] == [("r1", "b", 122)]
+
+
 def test_a_want_that_waits_long_looks_for_a_better_replica() -> None:
     router = Router()
     router.up("r0", slots=1, summary=Summary(free_slots=0, wants=0))
@@ -785,11 +799,20 @@ def test_the_others_hear_when_a_load_that_requests_wait_for_ends() -> None:
     assert of(ev.Expect, router.publish(home, "other", "loading")) == []
 
 
+def test_nobody_hears_when_a_load_ends_before_any_was_measured() -> None:
+    router = Router()
+    router.up("r0", 0)
+    router.up("r1", 1)
+    home = of(ev.Want, router.arrive("m")[1])[0].replica
+    assert of(ev.Expect, router.publish(home, "m", "loading")) == []
+
+
 def test_in_a_large_pool_nobody_hears_of_loads_elsewhere() -> None:
     router = Router()
     for number in range(9):
         router.up(f"r{number}", number)
     home = of(ev.Want, router.arrive("m")[1])[0].replica
+    router.publish(home, "known", "resident", 0.4)
     assert of(ev.Expect, router.publish(home, "m", "loading")) == []
 
 
