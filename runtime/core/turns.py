@@ -102,7 +102,9 @@ class Turns:
         turn = Turn(cache, state)
         fetch_ahead = fetch_limit(state.limits)
         queued = wants.queued(state.limits.max_concurrent_loads + fetch_ahead)
-        turn.spare = turn.free + turn.coming - sum(not w.new and w.key.model not in cache.entries for w in queued)
+        if wants.new:
+            known = sum(not want.new and want.key.model not in cache.entries for want in queued)
+            turn.spare = turn.free + turn.coming - known
         for want in queued:
             if want.key.model in cache.entries:
                 continue

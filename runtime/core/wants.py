@@ -132,5 +132,9 @@ class Wants:
     def waiting(self) -> int:
         return len(self._orders[0]) + len(self._orders[1])
 
+    @property
+    def new(self) -> int:
+        return len(self._orders[1])
+
     def __repr__(self) -> str:
         return f"<Wants {[want.key.model for order in self._orders for _, want in order]}>"
