@@ -31,6 +31,8 @@ def check_residency(residency: Residency, now: float, *, lowered: bool = False) 
     require(sum(leases.values()) == sum(e.leases for e in entries), "no lease without its model", residency)
     claims = sum(len(entry.claims) for entry in entries)
     require(claims == len(state.claims), "claims are counted", residency)
+    loading = {entry.key for entry in entries if entry.state == "loading"}
+    require(state.newcomers.loading.keys() <= loading, "newcomers are loading", residency)
     require(state.budget.used == sum(entry.size_bytes for entry in entries), "bytes add up", residency)
     pinned = sum(entry.size_bytes for entry in entries if entry.pinned)
     require(state.budget.pinned == pinned, "pinned bytes add up", residency)

@@ -29,7 +29,7 @@ def entry(residency: Residency, model: str) -> object:
 SPOIL_RESIDENCY: dict[str, Callable[[Residency], object]] = {
     "leases": lambda r: setattr(entry(r, "a"), "leases", 5),
     "stuck": lambda r: setattr(entry(r, "a"), "stuck", 5),
-    "claims": lambda r: entry(r, "b").claims.update({9: None}),  # type: ignore[attr-defined]
+    "claims": lambda r: entry(r, "b").claims.update({9: 0.0}),  # type: ignore[attr-defined]
     "bytes": lambda r: setattr(r.state.budget, "used", 77),
     "pinned bytes": lambda r: setattr(r.state.budget, "pinned", 77),
     "places": lambda r: setattr(r.state.admission, "in_flight", 9),
@@ -38,6 +38,7 @@ SPOIL_RESIDENCY: dict[str, Callable[[Residency], object]] = {
     "states": lambda r: r.state.caches[0].count.update(resident=9),
     "idle": lambda r: r.state.caches[0].idle.clear(),
     "waiters": lambda r: r.state.waiters.update({7: key("a")}),
+    "a newcomer that does not load": lambda r: r.state.newcomers.started(key("b")),
     "an unstarted want": lambda r: r.state.wants[0].open(key("c")),
 }
 
