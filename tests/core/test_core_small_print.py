@@ -54,6 +54,10 @@ def test_no_copy_is_wanted_while_another_routers_copy_loads() -> None:
 
 def test_no_more_than_half_the_slots_swap_at_once() -> None:
     replica = Replica(slots=(4,), swap_wait_s=0.0)
+    for model in "wxyz":  # no newcomers, which take turns anyway
+        replica.load(model)
+        replica.do(ev.UnloadAsked(key(model)))
+        replica.do(ev.Unloaded(key(model)))
     for model in "abcd":
         replica.load(model)
         replica.offer(model, model)
