@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -119,7 +120,10 @@ class DeploymentResponse(Generic[R]):
 
 
 class DeploymentResponseGenerator(Generic[R]):
-    """The items of a streaming call, which has started already: ``async for``, or ``for`` in a thread."""
+    """The items of a streaming call, which has started already: ``async for``, or ``for`` in a thread.
+
+    The call ends when nobody is left who could read on: after a ``break``, say.
+    """
 
     def __init__(
         self,
@@ -139,12 +143,17 @@ class DeploymentResponseGenerator(Generic[R]):
         self._closing: asyncio.Task[None] | None = None
         self._cancelled = False
         self._ended = False
+        self._name = object()  # what ``calls`` knows it by: held there itself, it would never be given up
         if calls is not None:
-            calls.add(self, self._stop)
+            calls.add(self._name, _weakly(self._stop))
         if _running_loop() is loop:
             self._begin()
         else:
             loop.call_soon_threadsafe(self._begin)
+
+    def __del__(self) -> None:
+        if not self._ended and not self._loop.is_closed():
+            self._stop()
 
     def __aiter__(self) -> DeploymentResponseGenerator[R]:
         return self
@@ -220,7 +229,7 @@ class DeploymentResponseGenerator(Generic[R]):
     def _finish(self) -> None:
         self._ended = True
         if self._calls is not None:
-            self._calls.discard(self)
+            self._calls.discard(self._name)
 
     def _gone(self) -> CallCancelled:
         return CallCancelled(f"the call was cancelled (request {self.request_id})")
@@ -263,6 +272,17 @@ async def _close(items: AsyncIterator[R]) -> None:
     close = getattr(items, "aclose", None)
     if close is not None:
         await close()
+
+
+def _weakly(method: Callable[[], object]) -> Callable[[], None]:
+    """Return a function that calls ``method`` while its object is there."""
+    found = weakref.WeakMethod(method)
+
+    def call() -> None:
+        if (bound := found()) is not None:
+            bound()
+
+    return call
 
 
 def _seen(step: asyncio.Task[Any]) -> None:

@@ -250,6 +250,22 @@ class TestStreams:
             await reader
         await until(lambda: backend.transport.cancelled == ["endless"])
 
+    async def test_a_reader_that_breaks_off_gives_the_call_up(self) -> None:
+        backend = Backend()
+        stream = backend.handle.options(stream=True)
+        with request("", "r") as context:
+            async for item in stream.endless.remote():
+                assert item == 0
+                break
+            await until(lambda: backend.transport.cancelled == ["endless"])
+            assert len(context.calls) == 0
+
+        def first_two() -> list[int]:
+            return [item for item, _ in zip(stream.count.remote(9), range(2), strict=False)]
+
+        assert await in_thread(first_two) == [0, 1]
+        await until(lambda: backend.transport.cancelled == ["endless", "count"])
+
     async def test_it_is_not_awaited_iterated_on_the_loop_or_sent(self) -> None:
         items = Backend().handle.options(stream=True).count.remote(1)
         with pytest.raises(TypeError, match="async for"):
