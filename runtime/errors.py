@@ -294,7 +294,8 @@ def _leaves(cls: type[MuxError]) -> list[type[MuxError]]:
 
 def by_code(code: str) -> type[MuxError]:
     """Return the class that answers with ``code``; ``MuxError`` for one that this version does not know."""
-    for cls in _leaves(RequestError):
+    known = [*_leaves(RequestError), *_leaves(StoreError), *_leaves(NoSuchThing)]
+    for cls in known:
         if cls.code == code:
             return cls
     return MuxError

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from runtime.core.events import Failure
-from runtime.errors import ModelNotFound, MuxError, StoreError, UserCodeError, by_code
+from runtime.errors import ModelNotFound, MuxError, UserCodeError, by_code
 from runtime.link.frames import FailureHead, Headers
 from runtime.router.request_headers import HOP_BY_HOP
 
@@ -17,8 +17,6 @@ JSON_TYPE: Final = (b"content-type", b"application/json")
 CLOSE: Final = (b"connection", b"close")
 _NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 _MEMO_LIMIT: Final = 4096
-_STORES: Final[list[type[MuxError]]] = [StoreError, *StoreError.__subclasses__()]
-_STORE_ERRORS: Final = {cls.code: cls for cls in _STORES}
 _encode_json: Final = msgspec.json.Encoder().encode
 
 _names: dict[bytes, bytes | None] = {}  # a header's name as sent → in lower case, None: never passed on
@@ -89,10 +87,7 @@ def error_head(error: MuxError, request_id: str, status: int = 0) -> tuple[Answe
 
 def relayed_error(code: str, message: str, retry_after_s: float | None = None) -> MuxError:
     """Return the error that another process named by its code; an unknown code is an internal error."""
-    cls = by_code(code)
-    if cls is MuxError:
-        cls = _STORE_ERRORS.get(code, MuxError)
-    return cls(message, retry_after_s=retry_after_s)
+    return by_code(code)(message, retry_after_s=retry_after_s)
 
 
 def error_of(failure: Failure | FailureHead) -> MuxError:

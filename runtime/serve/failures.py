@@ -6,7 +6,7 @@ import pickle
 import traceback
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from runtime.errors import CallTimeout, MuxError, UserCodeError, by_code
 from runtime.link.frames import Abort, FailureHead, Refused
@@ -34,12 +34,44 @@ def encode_error(exc: BaseException, where: str) -> Encoded:
     ``UserCodeError`` with the same message.
     """
     text = remote_traceback(exc)
+    message = _message(exc)
+    return encode((_pickled(exc, message), type(exc).__name__, message, text, where))
+
+
+class _Bare:
+    """An exception to be made again without its ``__init__``, which may take other arguments than it passed on."""
+
+    def __init__(self, exc: BaseException) -> None:
+        self._parts = (type(exc), exc.args, vars(exc))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _made_again, self._parts
+
+
+def _made_again(cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> BaseException:
+    exc = cls.__new__(cls, *args)
+    exc.args = args
+    vars(exc).update(state)
+    return exc
+
+
+def _pickled(exc: BaseException, message: str) -> bytes:
+    """Return the form of ``exc`` that says the same when it is read back; empty if none can be read back."""
+    readable = b""
+    for form in (exc, _Bare(exc)):
+        pickled, found = _read_back(form)
+        if pickled and _message(found) == message:
+            return pickled
+        readable = readable or pickled
+    return readable
+
+
+def _read_back(form: object) -> tuple[bytes, Any]:
     try:
-        pickled = pickle.dumps(exc, protocol=5)
-        pickle.loads(pickled)
+        pickled = pickle.dumps(form, protocol=5)
+        return pickled, pickle.loads(pickled)
     except Exception:  # user code: its __reduce__ or __init__ can raise anything
-        pickled = b""
-    return encode((pickled, type(exc).__name__, _message(exc), text, where))
+        return b"", None
 
 
 def from_wire(pickled: bytes, name: str, message: str, text: str, where: str) -> BaseException:

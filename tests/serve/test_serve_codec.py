@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import pickle
+import threading
 import warnings
 from typing import Any
 
 import pytest
 
-from runtime.errors import CallTimeout, ModelNotFound, ProtocolError, QueueFull, RequestTimeout, UserCodeError
+from runtime.errors import (
+    CallTimeout,
+    ModelNotFound,
+    NoSuchThing,
+    ProtocolError,
+    QueueFull,
+    RequestTimeout,
+    StoreError,
+    UserCodeError,
+)
 from runtime.link.frames import BODY_CHUNK, Abort, FailureHead, Refused
 from runtime.serve.codec import MAX_BUFFERS, OUT_OF_BAND_BYTES, Incoming, decode, encode
 from runtime.serve.failures import RemoteError, encode_error, failure_error, from_wire, refusal_error
@@ -125,6 +135,18 @@ class TestIncoming:
 class Strange(Exception):
     def __init__(self, a: int, b: int) -> None:
         super().__init__(f"{a} and {b}")
+        self.lock = threading.Lock()
+
+
+class OutOfStock(Exception):
+    def __init__(self, article: str, *, left: int) -> None:
+        super().__init__(f"{article}: {left} left")
+        self.article, self.left = article, left
+
+
+class Prefixed(Exception):
+    def __init__(self, text: str) -> None:
+        super().__init__(f"sorry, {text}")
 
 
 class Silent(Exception):
@@ -157,6 +179,14 @@ class TestErrors:
         assert "in default_Model#EjYmnQ" in str(error.__cause__)
         assert "user_code" in str(error.__cause__)
         assert "KeyError: 'missing'" in error.__cause__.text
+
+    def test_an_init_that_takes_other_arguments_is_not_called_again(self) -> None:
+        error = over_the_wire(OutOfStock("pen", left=3))
+        assert isinstance(error, OutOfStock)
+        assert (str(error), error.article, error.left) == ("pen: 3 left", "pen", 3)
+        error = over_the_wire(Prefixed("x"))
+        assert isinstance(error, Prefixed)
+        assert str(error) == "sorry, x"
 
     def test_the_causes_of_the_remote_side_are_in_the_text(self) -> None:
         def user_code() -> None:
@@ -195,6 +225,8 @@ class TestErrors:
         assert full.retry_after_s == 1.5
         assert isinstance(refusal_error(Refused("failed", FailureHead("model_not_found", "none"))), ModelNotFound)
         assert refusal_error(Refused("draining")).status == 503
+        assert isinstance(refusal_error(Refused("failed", FailureHead("not_found", "no deployment"))), NoSuchThing)
+        assert isinstance(refusal_error(Refused("failed", FailureHead("store_failed", "no disk"))), StoreError)
         late = failure_error(Abort("request_timeout", "late", 408), "aborted")
         assert isinstance(late, CallTimeout)
         assert isinstance(late, RequestTimeout | TimeoutError)
