@@ -24,7 +24,7 @@ from runtime.replica.importer import import_object
 from runtime.replica.loader_style import AskModel, LoaderStyle
 from runtime.replica.multiplex import Models, Progress
 from runtime.replica.servable import Servable
-from runtime.replica.settings import limits_of, option
+from runtime.replica.settings import limits_of
 from runtime.serve.context import set_replica_context
 
 
@@ -119,10 +119,6 @@ def reconfigure_host(host: Host, config: Deployment) -> None:
     host.set_limits(limits, config.max_buffered_body_bytes)
     host.executor.resize(config.executor_threads or limits.places)
     host.models.load_timeout_s = config.load_timeout_s
-
-
-def user_config_of(config: Deployment, servable: Servable) -> Any:
-    return option(config, servable, "user_config")
 
 
 def _files(spec: ChildSpec, config: Deployment, progress: Progress) -> ModelFiles | None:

@@ -69,7 +69,7 @@ class ClassStyle:
     async def start(self, user_config: Any) -> None:
         if self.servable_object is None:
             self.servable_object = await self._construct()
-        if user_config:
+        if user_config is not None:
             await self.reconfigure(user_config)
         app = asgi_app(self.servable_object)
         if app is not None:

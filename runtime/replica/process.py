@@ -30,11 +30,11 @@ from runtime.link.control import (
 from runtime.link.frames import Command, Reply
 from runtime.observe import events
 from runtime.observe.logs import LogWriter
-from runtime.replica.building import reconfigure_host, user_config_of
+from runtime.replica.building import reconfigure_host
 from runtime.replica.host import Host
 from runtime.replica.importer import describe, user_traceback
 from runtime.replica.questions import Questions
-from runtime.replica.settings import option
+from runtime.replica.settings import option, user_config_of
 from runtime.replica.startup import Startup
 from runtime.replica.watchdog import Watchdog
 
@@ -210,7 +210,7 @@ class ReplicaProcess:
         config = Deployment.of_spec(deployment)
         fresh = user_config_of(config, host.servable)
         if fresh != user_config_of(self._config, host.servable):
-            await host.servable.reconfigure(fresh)
+            await host.servable.reconfigure({} if fresh is None else fresh)
         reconfigure_host(host, config)
         self._config = config
 

@@ -16,6 +16,12 @@ def option(config: Deployment, servable: Servable, name: str) -> Any:
     return value if name in config.model_fields_set else servable.options.get(name, value)
 
 
+def user_config_of(config: Deployment, servable: Servable) -> Any:
+    """Return what ``reconfigure`` is given; None if neither the config nor the code says anything: ``{}`` is said."""
+    said = "user_config" in config.model_fields_set or "user_config" in servable.options
+    return option(config, servable, "user_config") if said else None
+
+
 def limits_of(config: Deployment, servable: Servable) -> ReplicaLimits:
     """Return the brain's limits. Raises ``StartError`` where the config does not fit the code."""
     slots = _slots(config, servable)

@@ -17,10 +17,11 @@ from runtime.link.endpoint import LinkServer, listen
 from runtime.link.frames import MAGIC, VERSION, Command, Hello
 from runtime.observe.logs import LogWriter
 from runtime.replica import environment
-from runtime.replica.building import build_host, user_config_of
+from runtime.replica.building import build_host
 from runtime.replica.host import Host
 from runtime.replica.importer import describe, user_traceback
 from runtime.replica.multiplex import Progress
+from runtime.replica.settings import user_config_of
 
 GC_THRESHOLD: Final = (20_000, 20, 20)  # requests make few cycles; the default collects every 700 allocations
 

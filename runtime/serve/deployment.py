@@ -48,7 +48,9 @@ class Deployment(Generic[T]):
 
     def options(self, **options: Any) -> Deployment[T]:
         """Return a copy with some options changed; the names are those of ``@serve.deployment``."""
-        return Deployment(self.func_or_class, self.settings.changed(options))
+        changed = self.settings.changed(options)
+        _check_reconfigure(self.func_or_class, options)
+        return Deployment(self.func_or_class, changed)
 
     def bind(self, *args: Any, **kwargs: Any) -> Application:
         """Return an application of which this deployment is the ingress.

@@ -33,7 +33,7 @@ from runtime.replica.class_style import ClassStyle
 from runtime.replica.executor import Executor
 from runtime.replica.host import Host
 from runtime.replica.multiplex import Models
-from runtime.replica.settings import limits_of, option
+from runtime.replica.settings import limits_of, user_config_of
 from runtime.serve.application import BoundDeployment
 from runtime.serve.calls import OnlyCalls
 from runtime.serve.context import CallTransport, enter_replica
@@ -160,7 +160,7 @@ class LocalReplica:
 
     async def start(self) -> None:
         """Construct the deployment, load what the config preloads, and connect."""
-        await self._inside(self.servable.start(option(self._config, self.servable, "user_config")))
+        await self._inside(self.servable.start(user_config_of(self._config, self.servable)))
         for model in dict.fromkeys([*self._config.pin, *self._config.preload]):
             self.host.apply(Preload(Key(0, model), pinned=model in self._config.pin))
             await self.load_model(0, model, None)

@@ -31,6 +31,7 @@ __all__ = ["HttpAnswer", "ModelRecord", "ServeClient", "client"]
 
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 60.0
+MODEL_HEADER: Final = "serve_multiplexed_model_id"
 
 
 class LocalTransport:
@@ -154,14 +155,16 @@ class ServeClient:
     ) -> HttpAnswer:
         """Send an HTTP request to the ingress and return its answer, whatever its status.
 
-        ``method`` defaults to POST with a body, else GET. Raises ``TimeoutError``, and the error of a refusal.
+        ``method`` defaults to POST with a body, else GET. The header names the model as well as ``model_id`` does.
+        Raises ``TimeoutError``, and the error of a refusal.
         """
         body = jsonlib.dumps(json).encode() if json is not None else data.encode() if isinstance(data, str) else data
         given = {name.lower(): value for name, value in (headers or {}).items()}
         if json is not None:
             given.setdefault("content-type", "application/json")
         if model_id:
-            given["serve_multiplexed_model_id"] = model_id
+            given[MODEL_HEADER] = model_id
+        model_id = {name.replace("-", "_"): value for name, value in given.items()}.get(MODEL_HEADER, "")
         if body:
             given["content-length"] = str(len(body))
         given.setdefault("host", "testserver")

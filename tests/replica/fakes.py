@@ -47,8 +47,9 @@ from runtime.link.frames import (
 )
 from runtime.link.stream import Stream
 from runtime.observe.logs import Identity, LogWriter
-from runtime.replica.building import build_host, user_config_of
+from runtime.replica.building import build_host
 from runtime.replica.host import Host
+from runtime.replica.settings import user_config_of
 from runtime.router.pipe import Pipe
 from runtime.serve.context import set_replica_context
 

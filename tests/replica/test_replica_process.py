@@ -81,7 +81,7 @@ async def spawned(folder: Path, *, resume: list[str] | None = None, **config: An
     alive_read, alive_write = os.pipe()
     spec = ChildSpec(
         role="replica", name="Model#EjYmnQ", project="p", config_dir=str(folder), log_dir=str(folder / "logs"),
-        control_fd=theirs.fileno(), liveness_fd=alive_read, deployment=deployment.model_dump(mode="json"),
+        control_fd=theirs.fileno(), liveness_fd=alive_read, deployment=deployment.to_spec(),
         address=f"unix:{folder / 'r.sock'}", token="secret", cache_dir=str(folder / "cache"), cache_max_bytes=10**9,
         preload=resume or [],
     )  # fmt: skip

@@ -99,6 +99,8 @@ class TestOptions:
     def test_a_user_config_needs_a_method_to_take_it(self) -> None:
         with pytest.raises(TypeError, match="reconfigure"):
             serve.deployment(user_config={"a": 1})(Ingress.func_or_class)
+        with pytest.raises(TypeError, match="reconfigure"):
+            Ingress.options(user_config={"a": 1})
 
 
 class TestDecorating:

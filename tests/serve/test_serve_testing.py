@@ -139,6 +139,26 @@ class TestOneDeployment:
         with pytest.raises(NoSuchThing, match="Modle"), serve.testing.client(Model, config={"Modle": {}}):
             pass
 
+    def test_the_header_names_the_model_as_well(self) -> None:
+        with serve.testing.client(Model) as client:
+            for header in ("serve_multiplexed_model_id", "Serve-Multiplexed-Model-Id"):
+                assert client.request(json={"x": 1}, headers={header: "3"}).json()["model"] == "3"
+
+    def test_a_user_config_that_is_empty_is_given_and_one_that_nobody_wrote_is_not(self) -> None:
+        @serve.deployment
+        class Told:
+            def __init__(self) -> None:
+                self.told: list[Any] = []
+
+            def reconfigure(self, user_config: Any) -> None:
+                self.told.append(user_config)
+
+        for config, told in (({}, []), ({"user_config": {}}, [{}])):
+            with serve.testing.client(Told, config={"Told": config}) as client:
+                assert client.instance().told == told
+        with serve.testing.client(Told.options(user_config=0)) as client:
+            assert client.instance().told == [0]
+
     def test_a_constructor_that_raises_raises_here(self) -> None:
         @serve.deployment
         class Broken:
