@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Never
 
 from runtime.errors import NotRunning
 from runtime.serve.application import Application
@@ -20,23 +20,40 @@ if TYPE_CHECKING:
     from runtime.project import Project
 
 
-def start(*, http_options: Mapping[str, Any]) -> None:
+REFUSED: Final[dict[str, str]] = {
+    "proxy_location": "`http.routers` in the YAML says how many routers share the port",
+    "grpc_options": "there is no gRPC",
+    "logging_config": "every process writes structured logs; read them with `mux logs --level --json`",
+    "tracing_config": "there is no tracing exporter; logs and metrics carry the request id",
+    "controller_options": "there is no controller actor",
+    "detached": "serve.run ends with its script; `mux deploy` is for what stays",
+    "dedicated_cpu": "there are no Ray actors",
+    "external_scaler_enabled": "the number of replicas is yours: num_replicas, or `mux scale`",
+    "_local_testing_mode": "use serve.testing.client(app), which runs the replica's own code without processes",
+}
+"""Arguments of Ray Serve's ``run`` and ``start`` that have no meaning here, with the reason."""
+
+
+def start(*, http_options: Mapping[str, Any] | None = None, **refused: Never) -> None:
     """Say where ``serve.run`` listens, before its first call: the keys of ``http`` in the YAML, as ``{"port": 8001}``.
 
-    Raises pydantic's ``ValidationError`` for an unknown key or a wrong value.
+    Raises ``TypeError`` for another argument of Ray Serve's, with the reason, and pydantic's ``ValidationError``
+    for an unknown key or a wrong value.
     """
     from runtime.config import Http
     from runtime.serve.session import session
 
-    session.http = Http.model_validate(dict(http_options)).model_dump(mode="json", exclude_unset=True)
+    _refuse("start", refused)
+    if http_options is not None:
+        session.http = Http.model_validate(dict(http_options)).model_dump(mode="json", exclude_unset=True)
 
 
 def run(
     target: Application | Deployment[Any],
-    *,
     blocking: bool = False,
     name: str = "default",
     route_prefix: str | None = "/",
+    **refused: Never,
 ) -> DeploymentHandle:
     """Deploy an application from the script that defines it, for development, and return its ingress's handle.
 
@@ -45,9 +62,11 @@ def run(
     ``blocking`` that is on Ctrl-C or SIGTERM. Replicas import the script: ``target`` must be a variable of its top
     level, and this call must stand below ``if __name__ == "__main__":``.
 
-    Raises ``ValueError`` where the application cannot be imported, and the deploy's errors: ``StartError`` with the
-    user's own traceback, ``PortInUse``, ``ConfigError``.
+    Raises ``TypeError`` for another argument of Ray Serve's, with the reason; ``ValueError`` where the application
+    cannot be imported, or another one has its route or a deployment of its name; and the deploy's errors:
+    ``StartError`` with the user's own traceback, ``PortInUse``, ``ConfigError``.
     """
+    _refuse("run", refused)
     if current_replica() is not None or _is_being_imported_by_a_replica():
         raise RuntimeError('serve.run() was called in a replica: put it below `if __name__ == "__main__":`')
     if not isinstance(target, Application | Deployment):
@@ -65,6 +84,12 @@ def run(
             finally:
                 session.shutdown()
     return handle
+
+
+def _refuse(function: str, given: Mapping[str, Never]) -> None:
+    for name in given:
+        why = f"no {name!r} here: {REFUSED[name]}" if name in REFUSED else f"no argument {name!r}"
+        raise TypeError(f"serve.{function}() has {why}")
 
 
 def _bound(deployment: Deployment[Any]) -> Application:

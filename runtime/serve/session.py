@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -51,7 +51,9 @@ class Session:
                     f"this script runs applications from {self._root}; one from {source.root} is another project"
                 )
             before = self._applications
-            self._applications = {**before, name: deployments_of(app, name, route_prefix, source)}
+            fresh = deployments_of(app, name, route_prefix, source)
+            refuse_clashes(name, fresh, before)
+            self._applications = {**before, name: fresh}
             try:
                 self._apply()
             except BaseException:
@@ -124,6 +126,23 @@ def deployments_of(app: Application, name: str, route_prefix: str | None, source
             **options,
         })  # fmt: skip
     return found
+
+
+def refuse_clashes(name: str, fresh: list[dict[str, Any]], applications: Mapping[str, list[dict[str, Any]]]) -> None:
+    """Raise ``ValueError`` where another application has a deployment of the same name, or the same route."""
+    theirs = [(other, there) for other, own in applications.items() if other != name for there in own]
+    for one in fresh:
+        for other, there in theirs:
+            if one["name"] == there["name"]:
+                raise ValueError(
+                    f"application {name!r} has a deployment called {one['name']!r}, as {other!r} has: names are one of "
+                    "a kind in a project; call it something else with .options(name=...)"
+                )
+            if one["route_prefix"] is not None and one["route_prefix"] == there["route_prefix"]:
+                raise ValueError(
+                    f"application {name!r} has the route_prefix {one['route_prefix']!r}, as {other!r} has: "
+                    "choose another, or None if only handles reach it"
+                )
 
 
 def _take_down(project: Project) -> None:

@@ -49,6 +49,7 @@ class Front:
         return await serve.get_app_handle("default").itself.remote()
 
 app = Front.bind(Model.bind())
+again = Model.bind()
 """
 
 MAIN = """
@@ -73,6 +74,10 @@ if __name__ == "__main__":
         front.itself.remote().result(timeout_s=20)
     except serve.exceptions.CallCycle as exc:
         found["cycle"] = exc.code
+    try:
+        serve.run(again, name="again", route_prefix="/again")
+    except ValueError as exc:
+        found["clash"] = "Model" in str(exc) and front.remote().result(timeout_s=20)[0]
     print(json.dumps(found))
 """
 
@@ -84,6 +89,7 @@ EXPECTED = {
     "status": {"Model": "HEALTHY", "Front": "HEALTHY"},
     "error": True,
     "cycle": "call_cycle",
+    "clash": "model bar",
 }
 
 BLOCKING = """

@@ -7,14 +7,14 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from runtime import serve
 from runtime.config import Config
 from runtime.serve.application import Application
-from runtime.serve.session import deployments_of
+from runtime.serve.session import deployments_of, refuse_clashes
 from runtime.serve.source import Source, find_source, names_on_import
 
 CODE = """
@@ -138,6 +138,19 @@ def test_the_config_says_what_the_code_says(load: Load) -> None:
     assert len(Config.model_validate({"name": "shop", "deployments": found}).deployments) == 2
 
 
+def test_a_second_application_takes_no_name_and_no_route_of_the_first(load: Load) -> None:
+    module = load("shop_app", "shop_app.py")
+    source = find_source(module.app)
+    there = {"web": deployments_of(module.app, "web", "/shop", source)}
+    refuse_clashes("web", there["web"], there)  # the same application again
+    with pytest.raises(ValueError, match=r"'again' has a deployment called 'Model', as 'web' has.*options\(name="):
+        refuse_clashes("again", deployments_of(module.app, "again", "/again", source), there)
+    renamed = [{**one, "name": f"{one['name']}2"} for one in there["web"]]
+    with pytest.raises(ValueError, match="the route_prefix '/shop', as 'web' has"):
+        refuse_clashes("again", renamed, there)
+    refuse_clashes("again", [{**one, "route_prefix": None} for one in renamed], there)
+
+
 class TestRun:
     def test_it_takes_an_application(self) -> None:
         wrong: Any = object()
@@ -154,6 +167,16 @@ class TestRun:
                 serve.start(http_options={"prot": 8001})
         finally:
             session.http = {}
+
+    def test_an_argument_without_a_meaning_here_is_refused_by_name_with_a_reason(self) -> None:
+        run, start = cast(Any, serve.run), cast(Any, serve.start)
+        serve.start()
+        with pytest.raises(TypeError, match=r"serve.run\(\) has no 'logging_config' here: .*mux logs"):
+            run(None, logging_config={})
+        with pytest.raises(TypeError, match=r"serve.start\(\) has no 'proxy_location' here: .*routers"):
+            start(proxy_location="EveryNode")
+        with pytest.raises(TypeError, match="no argument 'blokking'"):
+            run(None, blokking=True)
 
     def test_without_anything_running(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("MUX_HOME", str(tmp_path))

@@ -45,3 +45,12 @@ class Misspelt: ...
 def use(handle: DeploymentHandle) -> None:
     handle.options(multiplexed_model_id=3)  # error: call-overload
     handle.remote().no_such_method()  # error: attr-defined
+
+
+@serve.deployment
+def right() -> str:
+    return ""
+
+
+serve.run(right.bind(), logging_config={})  # error: arg-type
+serve.start(proxy_location="EveryNode")  # error: arg-type
