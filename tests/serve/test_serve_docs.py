@@ -11,6 +11,7 @@ import pytest
 
 from runtime import serve
 from runtime.serve import context, handle, options, overview
+from tests.serve.ray_names import MEMBERS, PUBLIC
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -89,12 +90,15 @@ PAGE = sections()
 NAMES = [(section, name) for section, rows in PAGE.items() if "ptions of" not in section for name in rows]
 
 
+MODULES: dict[str, Any] = {"handle": handle, "exceptions": serve.exceptions, "context": context}
+
+
 def is_there(name: str) -> bool:
     """Return whether ``serve.<name>`` can be had; of ``schema`` the status shapes lie in ``runtime.serve.overview``."""
     module, _, attribute = name.rpartition(".")
     if module == "schema":
         return hasattr(overview, attribute)
-    where: Any = serve if not module else {"handle": handle, "exceptions": serve.exceptions}.get(module)
+    where: Any = serve if not module else MODULES.get(module)
     return where is not None and hasattr(where, attribute)
 
 
@@ -108,6 +112,24 @@ def test_each_name_is_there_or_absent_as_the_page_says(section: str, name: str) 
 
 def test_every_public_name_of_ray_serve_is_on_the_page() -> None:
     assert set(PAGE["serve"]) == set(SERVE_NAMES)
+
+
+def test_every_public_name_of_its_modules_is_on_the_page() -> None:
+    assert set(PAGE["Everything else"]) == {f"{module}.{name}" for module, names in PUBLIC.items() for name in names}
+
+
+@pytest.mark.parametrize(("of", "name"), [(of, name) for of, names in MEMBERS.items() for name in names])
+def test_each_member_of_a_class_is_there_or_named_as_absent(of: str, name: str) -> None:
+    note = (PAGE["serve"] | PAGE["serve.handle"])[of][1]
+    there: dict[str, list[Any]] = {
+        "status": [overview.ServeStatus, overview.ApplicationStatusOverview, overview.DeploymentStatusOverview],
+        "get_replica_context": [context.ReplicaContext],
+    }
+    holders = there.get(of) or [getattr(handle, of.removeprefix("handle."), None) or serve.Deployment]
+    made_in_init = ("app_name", "deployment_name", "func_or_class", "request_id")
+    has = name in made_in_init or any(hasattr(holder, name) for holder in holders)
+    absent = [part for part in note.split(". ") if "bsent" in part or "There is no" in part or "So are" in part]
+    assert has != any(f"`{name}`" in part for part in absent)
 
 
 def test_every_option_of_a_deployment_is_on_the_page() -> None:
