@@ -10,7 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar, overload
 from weakref import WeakKeyDictionary
 
 from runtime.serve.context import batch_members, current_replica
-from runtime.serve.references import decorated
+from runtime.serve.references import decorated, method_behind
 
 M = TypeVar("M")
 M_co = TypeVar("M_co", covariant=True)
@@ -27,7 +27,7 @@ class BoundLoader(Protocol[M_co]):
 class Multiplexed(Generic[M]):
     """A multiplexed loader: a descriptor when it is a method, a coroutine function when it is a function.
 
-    ``cache`` numbers the loader among those of its deployment, in definition order (see ``find_loaders``).
+    ``cache`` numbers the loader among those of its deployment, in definition order (see ``find_loaders``); -1 before.
     """
 
     def __init__(self, function: Callable[..., Coroutine[Any, Any, M]], max_num_models: int) -> None:
@@ -36,7 +36,7 @@ class Multiplexed(Generic[M]):
         self.name = function.__name__
         self.max_num_models = max_num_models
         self.is_method = len(inspect.signature(function).parameters) == 2
-        self.cache = 0
+        self.cache = -1  # not found in a deployment yet
         self._caches: WeakKeyDictionary[object, int] = WeakKeyDictionary()  # by the target it was found in
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -76,7 +76,7 @@ class Multiplexed(Generic[M]):
                 f"{self.name}({model_id!r}) was called outside a replica: models are kept where they are served. "
                 "In tests use serve.testing.client()."
             )
-        if owner is not None and not self._is_visible_on(owner):
+        if owner is not None and method_behind(type(owner), self.name, Multiplexed) not in (self, None):
             return await self.load(owner, model_id)  # super().get_model(...) inside the loader that overrides it
         loaded = await _load_for_everyone(self._cache_for(owner), model_id, owner)
         return loaded  # type: ignore[return-value]  # what the user's loader returned is an M
@@ -93,13 +93,15 @@ class Multiplexed(Generic[M]):
             raise ValueError(f"{self.name}() was called with an empty model id: the request names no model")
         return model_id
 
-    def _is_visible_on(self, owner: object) -> bool:
-        return inspect.getattr_static(type(owner), self.name, self) is self
-
     def _cache_for(self, owner: object | None) -> int:
         for cls in type(owner).__mro__ if owner is not None else ():
             if cls in self._caches:
                 return self._caches[cls]
+        if self.cache < 0:
+            raise RuntimeError(
+                f"{self.name}() is not known to the deployment that calls it: define it as a method of its class, or "
+                "as a function that its code names, with @serve.multiplexed as the outermost decorator"
+            )
         return self.cache
 
     def __repr__(self) -> str:

@@ -20,16 +20,39 @@ D = TypeVar("D", bound=Decorated)
 def decorated(target: object, kind: type[D]) -> list[D]:
     """Return the objects of ``kind`` that belong to ``target``, in definition order.
 
-    Of a class: its methods, inherited ones first, then the functions that its methods name. Of a function: those
-    that it names, directly or through functions of its module. Of a module: those that are defined in it.
+    Of a class: its methods, inherited ones first (also below another decorator, or below a plain method that
+    overrides it), then the functions that its methods name. Of a function: those that it names, directly or through
+    functions of its module. Of a module: those that are defined in it.
     """
     if isinstance(target, ModuleType):
         own = (value for value in vars(target).values() if isinstance(value, kind))
         return [value for value in own if value.function.__module__ == target.__name__]
-    methods = [value for value in _attributes(target).values() if isinstance(value, kind)]
+    methods = list(_methods(target, kind).values())
     named = [value for value in _referenced(target, kind) if value not in methods]
     named.sort(key=lambda value: (value.function.__module__, value.function.__code__.co_firstlineno))
     return methods + named
+
+
+def method_behind(cls: type, name: str, kind: type[D]) -> D | None:
+    """Return the nearest ``kind`` that is called ``name`` in ``cls`` and its bases, or stands behind such a method."""
+    return next((found for base in cls.__mro__ if (found := _behind(vars(base).get(name), kind)) is not None), None)
+
+
+def _behind(value: object, kind: type[D]) -> D | None:
+    while not isinstance(value, kind):
+        value = vars(value).get("__wrapped__") if hasattr(value, "__dict__") else None
+        if value is None:
+            return None
+    return value
+
+
+def _methods(target: object, kind: type[D]) -> dict[str, D]:
+    """Return a class's own and inherited ones by name; a base's come before its subclass's."""
+    found: dict[str, D] = {}
+    for cls in reversed(target.__mro__) if isinstance(target, type) else ():
+        if cls.__module__ != "builtins":
+            found.update((name, one) for name, value in vars(cls).items() if (one := _behind(value, kind)) is not None)
+    return found
 
 
 def _attributes(target: object) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 from typing import Any
 
@@ -42,6 +43,16 @@ async def ask(loader: Any, *args: Any, **kwargs: Any) -> Any:
 
 def bare(function: Any) -> Any:
     return serve.multiplexed(function)
+
+
+def timed(function: Any) -> Any:
+    """A decorator of the user's own."""
+
+    @functools.wraps(function)
+    async def call(*args: Any) -> Any:
+        return await function(*args)
+
+    return call
 
 
 def with_options(function: Any) -> Any:
@@ -148,6 +159,45 @@ class TestLoaders:
             assert await child.get_model("1") == "my model 1"
         assert len(replica.loaders) == 2
         assert list(replica.caches) == [(0, "1")]
+
+    async def test_a_loader_below_another_decorator_keeps_its_models(self) -> None:
+        class Timed(Model):
+            @timed
+            @serve.multiplexed
+            async def get_adapter(self, model_id: str) -> str:
+                self.loaded.append(f"adapter {model_id}")
+                return model_id
+
+            @timed
+            @serve.multiplexed
+            async def get_model(self, model_id: str) -> str:
+                return "my " + await super().get_model(model_id)
+
+        replica, child = FakeReplica(Timed), Timed()
+        with replica_scope(replica):
+            for _ in range(2):
+                assert await child.get_adapter("1") == "1"
+                assert await child.get_model("1") == "my model 1"
+        assert child.loaded == ["adapter 1", "1"]
+        assert len(replica.loaders) == 3
+
+    async def test_a_plain_method_that_overrides_a_loader_calls_it_with_its_cache(self) -> None:
+        class Plain(Model):
+            async def get_model(self, model_id: str) -> str:  # type: ignore[override]
+                return "plain " + await super().get_model(model_id)
+
+        child = Plain()
+        with replica_scope(FakeReplica(Plain)):
+            assert [await child.get_model("1"), await child.get_model("1")] == ["plain model 1"] * 2
+        assert child.loaded == ["1"]
+
+    async def test_a_loader_that_no_deployment_has_is_an_error_and_never_another_ones(self) -> None:
+        @serve.multiplexed
+        async def stray(model_id: str) -> str:
+            return model_id
+
+        with replica_scope(FakeReplica(Model)), pytest.raises(RuntimeError, match="outermost decorator"):
+            await stray("1")
 
     async def test_two_deployments_of_one_process_number_an_inherited_loader_each_in_its_own_way(self) -> None:
         class Other:
