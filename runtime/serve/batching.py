@@ -46,9 +46,9 @@ class Batched(Generic[P, R_co]):
         self.function = function
         self.name = function.__name__
         self.settings = settings
-        self._is_method = False
         self._streams = inspect.isasyncgenfunction(function)
         self._parameters = inspect.signature(function)
+        self._is_method = next(iter(self._parameters.parameters), "") == "self"  # also below another decorator
         self._queue = BatchQueue(function.__qualname__, settings)
 
     def __set_name__(self, owner: type, name: str) -> None:

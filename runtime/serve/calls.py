@@ -101,6 +101,11 @@ def _head(
     try:
         arguments = encode((args, dict(kwargs))) if args or kwargs else NO_ARGUMENTS
     except Exception as exc:
+        if any(_is_request(value) for value in (*args, *kwargs.values())):
+            raise TypeError(
+                f"a request cannot be sent to {deployment}.{method}: it can only be read where it arrived. Send what "
+                "is in it, as `await request.json()`"
+            ) from exc
         exc.add_note(f"while pickling the arguments of {deployment}.{method}")
         raise
     head = CallHead(
@@ -117,3 +122,7 @@ def _head(
         payload=arguments.inline,
     )
     return head, arguments
+
+
+def _is_request(value: object) -> bool:
+    return any(cls.__module__ == "starlette.requests" for cls in type(value).__mro__)

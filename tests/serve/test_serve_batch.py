@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -177,6 +178,26 @@ class TestForming:
         work.set_batch_wait_timeout_s(0)
         await asyncio.gather(*map(work, range(6)))
         assert sizes == [3, 3]
+
+    async def test_a_method_below_another_decorator_batches_with_its_instance(self) -> None:
+        def logged(function: Any) -> Any:
+            @functools.wraps(function)
+            async def call(*args: Any) -> Any:
+                return await function(*args)
+
+            return call
+
+        class Scaled:
+            scale = 3
+
+            @logged
+            @serve.batch(max_batch_size=2, batch_wait_timeout_s=30)
+            async def times(self, xs: list[int]) -> list[int]:
+                return [x * self.scale for x in xs]
+
+        one = Scaled()
+        assert await asyncio.gather(one.times(1), one.times(2)) == [3, 6]
+        assert [batch.name for batch in find_batches(Scaled)] == ["times"]
 
     async def test_from_the_class_with_the_instance(self) -> None:
         owner = Batches()

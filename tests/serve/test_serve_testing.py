@@ -270,6 +270,20 @@ class TestComposition:
             assert client.handle.nested.remote().result(timeout_s=10) == "a+!+inner id ''"
             assert client.handle.in_thread.remote().result(timeout_s=10) == "t: 2"
 
+    def test_a_request_is_not_sent_on_and_the_error_says_what_to_send(self) -> None:
+        @serve.deployment
+        class Front:
+            def __init__(self, model: DeploymentHandle) -> None:
+                self.model = model
+
+            async def __call__(self, request: Request) -> str:
+                with pytest.raises(TypeError, match=r"cannot be sent to Model.__call__.*request.json\(\)"):
+                    await self.model.remote(request)
+                return "refused"
+
+        with serve.testing.client(Front.bind(Model.bind())) as client:  # type: ignore[attr-defined]
+            assert client.request().text == "refused"
+
     def test_a_cycle_at_call_time_is_refused(self) -> None:
         with serve.testing.client(composed()) as client, pytest.raises(CallCycle, match="Front → Front"):
             client.handle.itself.remote().result(timeout_s=10)
