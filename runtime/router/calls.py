@@ -246,11 +246,12 @@ class CallerSide:
 
 
 class Calls:
-    """Takes calls from replicas and from outside. ``pool_of`` raises ``NoSuchThing``."""
+    """Takes calls from replicas and from outside. ``pool_of`` raises ``NoSuchThing``, ``check`` ``BadModelId``."""
 
-    def __init__(self, desk: Desk, pool_of: Callable[[str], Pool]) -> None:
+    def __init__(self, desk: Desk, pool_of: Callable[[str], Pool], check: Callable[[bytes], str]) -> None:
         self._desk = desk
         self._pool_of = pool_of
+        self._check = check
 
     def opened(self, caller: Any, stream: Stream, kind: int, payload: memoryview, flags: int) -> StreamHandler:
         """Take a stream that a replica or a script has opened. It may have its answer when this returns."""
@@ -262,6 +263,8 @@ class Calls:
             pool = self._pool_of(head.deployment)
             if head.deployment in head.chain:
                 raise CallCycle(f"{' → '.join([*head.chain, head.deployment])}: a deployment cannot wait for itself")
+            if head.model:
+                self._check(head.model.encode())
         except MuxError as error:
             call.refuse(error)
         else:

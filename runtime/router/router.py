@@ -33,9 +33,9 @@ class Router:
     def __init__(self, spec: ChildSpec, log: LogWriter, *, fast: bool = True, **parts: Any) -> None:
         http = http_settings(spec.http)
         self.desk = Desk(log)
-        self.calls = Calls(self.desk, lambda name: self.fleet.pool(name))
-        self.fleet = Fleet(spec.name, log, self.calls.opened, routers=http.routers, **parts)
         self.admission = Admission(self.desk, http, model_id_settings(spec.model_id))
+        self.calls = Calls(self.desk, lambda name: self.fleet.pool(name), self.admission.models.check)
+        self.fleet = Fleet(spec.name, log, self.calls.opened, routers=http.routers, **parts)
         self.overview = Overview(spec.name, self.fleet, self.desk, self.admission.models)
         self.admin = Admin(self.fleet, self.desk, self.overview, Metrics(self.fleet, self.desk), spec.admin_token)
         self.sweep = Sweep(self.desk, lambda: self.server.connections())

@@ -161,6 +161,8 @@ async def test_streamed_items_keep_their_order(house: House) -> None:
     [
         ({"deployment": "Nobody"}, "not_found"),
         ({"chain": ["Front", "Model", "Other"]}, "call_cycle"),
+        ({"model": "../weights"}, "bad_model_id"),
+        ({"model": "a" * 201}, "bad_model_id"),
     ],
 )
 async def test_a_call_that_cannot_be_is_refused(house: House, fields: dict[str, Any], code: str) -> None:
