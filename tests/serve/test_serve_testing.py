@@ -139,6 +139,29 @@ class TestOneDeployment:
         with pytest.raises(NoSuchThing, match="Modle"), serve.testing.client(Model, config={"Modle": {}}):
             pass
 
+    def test_a_victim_whose_cleanup_raises_fails_nobody_else(self) -> None:
+        class Rude(Weights):
+            def __del__(self) -> None:
+                super().__del__()
+                raise RuntimeError("I stay")
+
+        gone: list[str] = []
+
+        @serve.deployment
+        class Host:
+            @serve.multiplexed(max_num_models_per_replica=1)
+            async def get_model(self, model_id: str) -> Rude:
+                return Rude(model_id, gone)
+
+            async def __call__(self) -> str:
+                return (await self.get_model(serve.get_multiplexed_model_id())).model_id
+
+        with serve.testing.client(Host) as client:
+            assert [client.request(model_id).text for model_id in "abc"] == ["a", "b", "c"]
+            assert gone == client.models.unloads == ["a", "b"]
+            assert all("I stay" in error for error in client.errors)
+        assert gone == ["a", "b", "c"]
+
     def test_the_header_names_the_model_as_well(self) -> None:
         with serve.testing.client(Model) as client:
             for header in ("serve_multiplexed_model_id", "Serve-Multiplexed-Model-Id"):
