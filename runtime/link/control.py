@@ -51,7 +51,8 @@ class ChildSpec(msgspec.Struct, kw_only=True):
     http: dict[str, Any] = {}
     model_id: dict[str, Any] = {}
     admin_token: str = ""
-    calls_address: str = ""  # where scripts outside reach deployment handles: "unix:/path"
+    # both: where calls come in that are not made over a router's own link, as those of scripts: "unix:/path"
+    calls_address: str = ""
     calls_token: str = ""
     # replica
     deployment: dict[str, Any] = {}

@@ -23,6 +23,7 @@ from runtime.replica.host import Host
 from runtime.replica.importer import import_object
 from runtime.replica.loader_style import AskModel, LoaderStyle
 from runtime.replica.multiplex import Models, Progress
+from runtime.replica.router_link import RouterLink
 from runtime.replica.servable import Servable
 from runtime.replica.settings import limits_of
 from runtime.serve.context import set_replica_context
@@ -75,6 +76,7 @@ def build_host(
     def links() -> list[Link]:
         return list(host.links.values())
 
+    own = RouterLink(spec.calls_address, spec.calls_token, spec.name)
     host = Host(
         Residency(limits),
         limits,
@@ -88,6 +90,7 @@ def build_host(
         max_buffered_body_bytes=config.max_buffered_body_bytes,
         on_command=on_command,
         on_fault=on_fault,
+        router_link=own,
     )
     set_replica_context(
         ServedReplica(
@@ -96,7 +99,7 @@ def build_host(
             spec.name.rpartition("#")[2],
             ask=ask,
             servable_object=lambda: servable.servable_object,
-            transport=LinkCalls(links, host.loop),
+            transport=LinkCalls(links, host.loop, own),
         )
     )
     host.models = Models(

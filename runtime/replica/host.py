@@ -30,6 +30,7 @@ from runtime.replica.journal import Journal
 from runtime.replica.multiplex import Models
 from runtime.replica.publisher import Publisher
 from runtime.replica.request import HttpWork
+from runtime.replica.router_link import RouterLink
 from runtime.replica.servable import Servable
 from runtime.replica.work import ENDED, Work
 
@@ -70,6 +71,7 @@ class Host:
         max_buffered_body_bytes: int,
         on_command: Callable[[Link, Command], None],
         on_fault: Callable[[str], None],
+        router_link: RouterLink | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.loop = asyncio.get_running_loop()
@@ -93,6 +95,7 @@ class Host:
         self.links: dict[int, Link] = {}
         self._on_command = on_command
         self._on_fault = on_fault
+        self._router_link = router_link  # for calls; closed with the rest
         self._pending: deque[ResidencyEvent] = deque()  # events that came while effects were performed
         self._performing = False
         self._timer: asyncio.TimerHandle | None = None
@@ -182,6 +185,8 @@ class Host:
         self._timer = self._sweeper = None
         self.executor.close()
         self.models.close()
+        if self._router_link is not None:
+            self._router_link.close()
 
     # --- effects ------------------------------------------------------------------------------------------
 

@@ -72,7 +72,7 @@ class Specs:
             http=http.model_dump(mode="json"),
             model_id=desired.config.model_id.model_dump(mode="json"),
             admin_token=http.admin_token or "",
-            calls_address=f"unix:{self.project.sockets / f'calls-{index}.sock'}",
+            calls_address=self._calls_address(index),
             calls_token=self.calls_token,
         )
 
@@ -96,9 +96,14 @@ class Specs:
             replicas=desired.count(slot.deployment),
             address=f"unix:{self.project.sockets / f'{incarnation}.sock'}",
             token=secrets.token_urlsafe(24),
+            calls_address=self._calls_address(0),
+            calls_token=self.calls_token,
             cache_dir=str(folder / cache.dir if cache.dir else self.project.cache),
             cache_max_bytes=cache.max_bytes,
         )
+
+    def _calls_address(self, router: int) -> str:
+        return f"unix:{self.project.sockets / f'calls-{router}.sock'}"
 
     def env(self, desired: Desired, slot: Slot) -> dict[str, str]:
         """Return a child's whole environment: the deploying shell's over a router's malloc, under a replica's own."""

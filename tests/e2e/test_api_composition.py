@@ -25,6 +25,7 @@ deployments:
   - {name: Models, import_path: "app:app", route_prefix: null, num_replicas: 2}
   - {name: Tight, import_path: "app:app", route_prefix: null, max_queued_requests: 1}
   - {name: Echo, import_path: "app:echo_app", route_prefix: null}
+  - {name: Early, import_path: "app:early", route_prefix: /early}
 """
 
 
@@ -146,6 +147,10 @@ def test_a_deployment_that_would_wait_for_itself_is_refused(chain: Cli) -> None:
     status, body, _ = chain.ask(path="/cycle")
     assert status == 200, body
     assert "Front → Middle → Front" in body["cycle"]
+
+
+def test_a_constructor_may_call_another_deployment(chain: Cli) -> None:
+    assert chain.ask(path="/early")[:2] == (200, "early")
 
 
 def test_a_response_as_an_argument_arrives_as_its_value(chain: Cli) -> None:

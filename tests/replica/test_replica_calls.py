@@ -9,9 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from runtime.link.frames import CallHead
+from runtime.errors import NoReplicas
+from runtime.link.endpoint import listen
+from runtime.link.frames import MAGIC, VERSION, CallHead, Hello
+from runtime.replica.router_link import RouterLink
+from runtime.serve.calls import OnlyCalls
 from runtime.serve.codec import encode
 from tests.replica.fakes import running
+from tests.serve.fakes import until
 
 pytestmark = pytest.mark.anyio
 App = Callable[[str], str]
@@ -142,3 +147,31 @@ async def test_a_generator_called_without_stream_says_so(app: App, short_dir: Pa
         assert (good.results[0].kind, good.terminals) == ("value", 1)
         lines = replica.messages("request.finished")
         assert lines[-1].startswith("double OK")
+
+
+async def test_a_call_before_any_router_has_come_waits_for_one_on_a_link_of_its_own(short_dir: Path) -> None:
+    address = f"unix:{short_dir}/calls.sock"
+    own = RouterLink(address, "secret", "Model#EjYmnQ")
+    first = asyncio.ensure_future(own.link())
+    hello = Hello(MAGIC, VERSION, "router", "router-0")
+    server = await listen(address, lambda: hello, OnlyCalls(), token="secret")
+    link = await first
+    assert await own.link() is link
+    link.close("lost")
+    await until(lambda: not link.alive)
+    again = await own.link()
+    assert again.alive
+    assert again is not link
+    own.close()
+    await until(lambda: not again.alive)
+    server.close()
+    server.close_links("the end")
+    await until(lambda: not server.links)
+
+
+async def test_without_a_router_a_call_fails_after_a_while(short_dir: Path) -> None:
+    for address in ("", f"unix:{short_dir}/nobody.sock"):
+        own = RouterLink(address, "secret", "Model#EjYmnQ", patience_s=0.0)
+        with pytest.raises(NoReplicas, match="no router is connected"):
+            await own.link()
+        own.close()

@@ -188,6 +188,18 @@ def echo(value: Any) -> Any:
     return value
 
 
+@serve.deployment
+class Early:
+    """Calls another deployment before it is ready itself."""
+
+    async def __init__(self, models: DeploymentHandle) -> None:
+        self.found = await models.options(multiplexed_model_id="early").remote(1)
+
+    async def __call__(self, request: Request) -> str:
+        return str(self.found["model"])
+
+
 models = Models.bind()
 app = Front.bind(models, Middle.bind(models), Tight.bind())
 echo_app = echo.options(name="Echo").bind()
+early = Early.bind(models)
