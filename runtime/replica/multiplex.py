@@ -9,7 +9,6 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from copy import copy
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -33,6 +32,7 @@ from runtime.replica.importer import describe, user_place, user_traceback
 from runtime.replica.model_log import ModelLog
 from runtime.replica.size import size_bytes
 from runtime.serve.context import RequestContext, request_context
+from runtime.serve.failures import twin_of
 
 REMEMBERED_ERRORS: Final = 256
 Progress = Callable[[str, str, float | None], None]  # (stage, sentence, fraction done)
@@ -117,7 +117,7 @@ class Models:
         """Return what a denied waiter shall see: what the user's loader raised, else the error of that code."""
         raised = self._errors.get(key)
         if raised is not None and raised.code == failure.code and isinstance(raised.error, Exception):
-            return _fresh(raised.error)
+            return twin_of(raised.error).with_traceback(None)  # each waiter's frames are added to what it raises
         return by_code(failure.code)(failure.message, retry_after_s=failure.retry_after_s)
 
     def traceback(self, key: Key) -> str:
@@ -266,14 +266,6 @@ class Models:
     def _forget_asker(self, key: Key) -> None:
         self._owners.pop(key, None)
         self.log.forget(key)
-
-
-def _fresh(error: Exception) -> Exception:
-    """Return a copy, as each waiter's frames are added to what it raises; itself if its class cannot be copied."""
-    try:
-        return copy(error).with_traceback(None)
-    except Exception:  # user code: an __init__ that does not take its own args
-        return error.with_traceback(None)
 
 
 def _failure(exc: BaseException, code: str, model_id: str) -> Failure:

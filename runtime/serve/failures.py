@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 import traceback
+from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -64,6 +66,29 @@ def _pickled(exc: BaseException, message: str) -> bytes:
             return pickled
         readable = readable or pickled
     return readable
+
+
+def twin_of(exc: Exception) -> Exception:
+    """Return another exception that says the same, for one more raiser; itself where none can be made."""
+    message = _message(exc)
+    for make in (copy, _bare_twin):
+        twin = _made(make, exc)
+        if twin is not None and _message(twin) == message:
+            twin.__cause__, twin.__suppress_context__ = exc.__cause__, exc.__suppress_context__
+            return twin
+    return exc
+
+
+def _bare_twin(exc: Exception) -> BaseException:
+    return _made_again(type(exc), exc.args, vars(exc))
+
+
+def _made(make: Callable[[Exception], object], exc: Exception) -> Exception | None:
+    try:
+        twin = make(exc)
+    except Exception:  # user code: an __init__ that does not take its own args
+        return None
+    return twin if isinstance(twin, Exception) else None
 
 
 def _read_back(form: object) -> tuple[bytes, Any]:

@@ -30,6 +30,10 @@ MULTIPLEXED = """
         async def __del__(self):
             cleaned.append(self.id)
 
+    class Torn(LookupError):
+        def __init__(self, model_id):
+            super().__init__(f"{model_id} is torn")
+
     @serve.deployment
     class Model:
         def __init__(self):
@@ -41,6 +45,8 @@ MULTIPLEXED = """
             self.loads += 1
             if model_id == "bad":
                 raise LookupError("no weights")
+            if model_id == "torn":
+                raise Torn(model_id)
             return Loaded(model_id)
 
         async def __call__(self, request):
@@ -72,6 +78,8 @@ async def test_user_code_sees_what_its_loader_raised(app: App, short_dir: Path) 
     async with running(short_dir, import_path=f"{app(MULTIPLEXED)}:entry") as replica:
         answer = await replica.router.request(model="bad")
         assert answer.body == b"sorry: no weights"
+        answer = await replica.router.request(model="torn")
+        assert answer.body == b"sorry: torn is torn"
 
 
 async def test_a_load_on_call_tells_which_request_caused_it(app: App, short_dir: Path) -> None:

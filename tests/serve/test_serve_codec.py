@@ -21,7 +21,7 @@ from runtime.errors import (
 )
 from runtime.link.frames import BODY_CHUNK, Abort, FailureHead, Refused
 from runtime.serve.codec import MAX_BUFFERS, OUT_OF_BAND_BYTES, Incoming, decode, encode
-from runtime.serve.failures import RemoteError, encode_error, failure_error, from_wire, refusal_error
+from runtime.serve.failures import RemoteError, encode_error, failure_error, from_wire, refusal_error, twin_of
 
 numpy = pytest.importorskip("numpy")
 
@@ -149,6 +149,16 @@ class Prefixed(Exception):
         super().__init__(f"sorry, {text}")
 
 
+class Alone(Exception):
+    def __new__(cls, *args: object) -> Alone:
+        if args:
+            raise RuntimeError("there is one already")
+        return super().__new__(cls, "alone")
+
+    def __init__(self) -> None:
+        super().__init__("alone")
+
+
 class Silent(Exception):
     def __str__(self) -> str:
         raise ValueError("no words")
@@ -187,6 +197,17 @@ class TestErrors:
         error = over_the_wire(Prefixed("x"))
         assert isinstance(error, Prefixed)
         assert str(error) == "sorry, x"
+
+    def test_a_twin_says_the_same_and_has_the_same_cause(self) -> None:
+        cause = KeyError("why")
+        for exc in (Prefixed("x"), OutOfStock("pen", left=3), ValueError("plain"), OSError(2, "none", "f.pt")):
+            exc.__cause__ = cause
+            twin = twin_of(exc)
+            assert twin is not exc
+            assert (type(twin), str(twin), vars(twin)) == (type(exc), str(exc), vars(exc))
+            assert twin.__cause__ is cause
+        alone = Alone()
+        assert twin_of(alone) is alone
 
     def test_the_causes_of_the_remote_side_are_in_the_text(self) -> None:
         def user_code() -> None:
