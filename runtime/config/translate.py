@@ -29,6 +29,8 @@ _ABSENT = object()
 _LIMITS = {"greater_than_equal": "at least", "greater_than": "more than", "less_than_equal": "at most"}
 _ELSEWHERE = {
     "applications": "list what runs under 'deployments'",
+    "http_options": "write its keys under 'http'",
+    "proxy_location": "write 'routers', how many share the port, under 'http'",
     "autoscaling_config": "the number of replicas is num_replicas, changed by hand with `mux scale`",
     "max_concurrent_queries": "it is called 'max_ongoing_requests'",
     "max_models": "it is called 'max_num_models_per_replica'",

@@ -33,11 +33,15 @@ def bound_deployment(found: Any, name: str, application: str, what: str) -> Boun
     if isinstance(found, Application):
         graph = found.deployments(application)
         return next((one for one in graph if one.name == name), graph[-1])
-    kind = f"the class {found.__name__}" if isinstance(found, type) else f"an object of type {type(found).__name__}"
-    raise StartError(
-        f"{what} is {kind}, not a deployment",
-        hint="decorate it with @serve.deployment, or name what .bind() returned",
-    )
+    hint = "decorate it with @serve.deployment, or name what .bind() returned"
+    if isinstance(found, type):
+        kind = f"the class {found.__name__}"
+    elif inspect.isfunction(found):
+        kind = f"the function {found.__name__}"
+        hint = f"{hint}; of a function that builds an application, name a variable that holds what it returned"
+    else:
+        kind = f"an object of type {type(found).__name__}"
+    raise StartError(f"{what} is {kind}, not a deployment", hint=hint)
 
 
 class ClassStyle:

@@ -178,6 +178,7 @@ WHOLE = {
     DEPLOYMENT + "s3: {access_key_id: x}\n": ["4:5: s3: access_key_id and secret_access_key go together"],
     DEPLOYMENT + "cache: {size: 1}\n": ["4:9: unknown key 'size' in cache; known here: max_bytes, dir"],
     DEPLOYMENT + "applications: []\n": ["4:1: unknown key 'applications'; list what runs under 'deployments'"],
+    DEPLOYMENT + "http_options: {}\n": ["4:1: unknown key 'http_options'; write its keys under 'http'"],
     DEPLOYMENT + "num_replicas: 2\n": ["4:1: unknown key 'num_replicas'; it belongs in an entry of 'deployments'"],
     TWO: [],
     TWO.replace("name: N", "name: M"): ["5:11: two deployments are called 'M'; the first is on line 2"],

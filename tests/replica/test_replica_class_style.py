@@ -400,6 +400,7 @@ async def test_a_websocket_to_a_plain_deployment_is_refused(app: App, short_dir:
     [
         ("class Plain: pass", "Plain", "is the class Plain, not a deployment"),
         ("x = 5", "x", "is an object of type int, not a deployment"),
+        ("def build(): ...", "build", "is the function build, not a deployment"),
     ],
 )
 async def test_what_is_no_deployment_is_refused(
