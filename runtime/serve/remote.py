@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import os
 import secrets
 import threading
 from collections.abc import AsyncIterator, Mapping
@@ -26,17 +27,28 @@ CLOSE_TIMEOUT_S: Final = 2.0
 
 
 class RemoteTransport:
-    """Calls from outside: one thread with an event loop, one link, made when it is needed and again when lost."""
+    """Calls from outside: one thread with an event loop, one link, made when it is needed and again when lost.
+
+    A forked process has neither of its parent's: it makes its own, and leaves the parent's alone.
+    """
 
     def __init__(self, project: Project) -> None:
         self.project = project
+        self._inherited: list[object] = []  # kept: their end is the parent's
+        self._begin()
+        atexit.register(self.close)
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
         self._thread = LoopThread("mux-handles")
         self._link: Link | None = None
         self._connecting = asyncio.Lock()
-        atexit.register(self.close)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
+        if self._process != os.getpid():
+            self._inherited += (self._thread, self._link)
+            self._begin()
         return self._thread.loop
 
     def start(
@@ -91,7 +103,7 @@ class RemoteTransport:
     def close(self) -> None:
         """Close the link and end the thread. Calls that are open fail. Idempotent."""
         atexit.unregister(self.close)
-        if self._thread.is_running:
+        if self._thread.is_running and self._process == os.getpid():
             self._thread.run(self._disconnect(), CLOSE_TIMEOUT_S)
             self._thread.close(CLOSE_TIMEOUT_S)
 

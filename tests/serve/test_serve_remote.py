@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -324,6 +325,26 @@ class TestHandles:
         finally:
             await asyncio.to_thread(close_transports)
         assert request_context.get() is None
+
+    @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+    async def test_a_forked_process_makes_a_link_of_its_own(self, router: Router, transport: RemoteTransport) -> None:
+        handle = api.deployment_handle(transport.project, "Model", "default", transport=transport)
+
+        def in_child() -> int:
+            child = os.fork()
+            if child == 0:
+                code = 1
+                try:
+                    code = 0 if handle.echo.remote(2).result(timeout_s=10) == ((2,), {}) else 2
+                    transport.close()
+                finally:
+                    os._exit(code)
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+        assert await handle.echo.remote(1) == ((1,), {})
+        assert await asyncio.to_thread(in_child) == 0
+        assert await handle.echo.remote(3) == ((3,), {})
+        assert len(router.links) == 2
 
     async def test_cancelling_reaches_the_router(self, router: Router, transport: RemoteTransport) -> None:
         handle = api.deployment_handle(transport.project, "Model", "default", transport=transport)
