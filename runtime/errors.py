@@ -225,6 +225,7 @@ class SlotDeadlock(Unavailable):
     """Requests that hold a model each wait for another slot; the youngest is denied."""
 
     code = "slot_deadlock"
+    default_hint = "a request keeps each model that it asks for until it ends: raise max_num_models_per_replica"
 
 
 class ModelTooLarge(Unavailable):

@@ -162,6 +162,21 @@ class TestOneDeployment:
             assert all("I stay" in error for error in client.errors)
         assert gone == ["a", "b", "c"]
 
+    def test_a_request_that_asks_for_more_models_than_there_are_slots_is_told_what_to_do(self) -> None:
+        @serve.deployment
+        class Greedy:
+            @serve.multiplexed(max_num_models_per_replica=2)
+            async def get_model(self, model_id: str) -> str:
+                return model_id
+
+            async def __call__(self) -> list[str]:
+                return [await self.get_model(model_id) for model_id in "abc"]
+
+        with serve.testing.client(Greedy) as client:
+            answer = client.request()
+            assert (answer.status, answer.json()["error"]) == (503, "slot_deadlock")
+            assert "max_num_models_per_replica" in answer.json()["hint"]
+
     def test_the_header_names_the_model_as_well(self) -> None:
         with serve.testing.client(Model) as client:
             for header in ("serve_multiplexed_model_id", "Serve-Multiplexed-Model-Id"):
