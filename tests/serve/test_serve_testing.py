@@ -177,6 +177,22 @@ class TestOneDeployment:
             assert (answer.status, answer.json()["error"]) == (503, "slot_deadlock")
             assert "max_num_models_per_replica" in answer.json()["hint"]
 
+    def test_a_loader_can_say_that_there_is_no_such_model(self) -> None:
+        @serve.deployment
+        class Known:
+            @serve.multiplexed
+            async def get_model(self, model_id: str) -> str:
+                raise serve.exceptions.ModelNotFound(f"no model {model_id}")
+
+            async def __call__(self) -> str:
+                return await self.get_model(serve.get_multiplexed_model_id())
+
+        with serve.testing.client(Known) as client:
+            answer = client.request("9")
+            assert (answer.status, answer.json()["error"]) == (404, "model_not_found")
+            assert answer.json()["message"] == "no model 9"
+            assert client.errors == []
+
     def test_the_header_names_the_model_as_well(self) -> None:
         with serve.testing.client(Model) as client:
             for header in ("serve_multiplexed_model_id", "Serve-Multiplexed-Model-Id"):
