@@ -26,7 +26,7 @@ class _DesiredConfig(msgspec.Struct):
 
 
 def find_project(env: Mapping[str, str] = os.environ, start: Path | None = None) -> Project:
-    """Return the project. Raises ``NotRunning`` if none was deployed, ``NoSuchThing`` where several fit."""
+    """Return the project. Raises ``NotRunning`` if none can be meant, ``NoSuchThing`` where several run."""
     known = list(known_projects(env))
     wanted = env.get("MUX_PROJECT", "")
     if wanted and (os.sep in wanted or wanted.endswith((".yaml", ".yml"))):
@@ -46,6 +46,8 @@ def _one(fitting: list[Project], which: str, env: Mapping[str, str]) -> Project:
     candidates = running or fitting
     if len(candidates) > 1:
         names = ", ".join(f"{project.name} ({project.config_path})" for project in candidates)
+        if not running:
+            raise NotRunning(f"none of the {len(candidates)} projects {which} is running: {names}")
         raise NoSuchThing(f"{len(candidates)} projects {which} fit: {names}", hint="say which with MUX_PROJECT")
     return candidates[0]
 

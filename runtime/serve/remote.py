@@ -46,9 +46,12 @@ class RemoteTransport:
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
+        """Raises ``NotRunning`` once it was closed."""
         if self._process != os.getpid():
             self._inherited += (self._thread, self._link)
             self._begin()
+        if not self._thread.is_running:
+            raise NotRunning(f"this handle of {self.project.name} was closed by serve.shutdown()", hint="get another")
         return self._thread.loop
 
     def start(

@@ -57,6 +57,9 @@ def test_else_it_is_the_only_one_or_the_only_one_that_runs(machine: Machine) -> 
         find_project(machine.env, machine.folder)
     one = machine.deploy("one")
     assert find_project(machine.env, machine.folder) == one
+    machine.deploy("old")
+    with pytest.raises(NotRunning, match=r"none of the 2 projects on this machine is running: old .*one"):
+        find_project(machine.env, machine.folder)
     two = machine.deploy("two", running=True)
     assert find_project(machine.env, machine.folder) == two
     machine.deploy("three", running=True)

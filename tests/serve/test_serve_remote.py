@@ -325,6 +325,8 @@ class TestHandles:
         finally:
             await asyncio.to_thread(close_transports)
         assert request_context.get() is None
+        with pytest.raises(NotRunning, match=r"closed by serve.shutdown\(\)"):
+            handle.echo.remote(3)
 
     @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
     async def test_a_forked_process_makes_a_link_of_its_own(self, router: Router, transport: RemoteTransport) -> None:
