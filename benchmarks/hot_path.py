@@ -20,7 +20,7 @@ from typing import Any
 import uvloop
 
 from runtime.link.control import ChildSpec, ReplicaEntry, RouteEntry, Table
-from runtime.link.endpoint import listen
+from runtime.link.endpoint import LinkServer, listen
 from runtime.link.frames import (
     END,
     HEADER_SIZE,
@@ -40,6 +40,7 @@ from runtime.router.router import Router
 
 REQUEST_BYTES = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nserve-multiplexed-model-id: %d\r\nserve_multiplexed_model_id: %d\r\n\r\n"
 IN_FLIGHT = 64
+DEADLINE_S = 10.0  # for the link to come up
 
 
 class Sink(asyncio.Transport):
@@ -88,8 +89,11 @@ class Replica:
     def goaway(self, link: Any, reason: str) -> None: ...
 
 
-async def started(folder: Path) -> tuple[Router, Any]:
-    """Return a router with one replica, and its end of the link."""
+async def started(folder: Path) -> tuple[Router, Any, LinkServer]:
+    """Return a router with one replica, its end of the link, and what listens at the other end.
+
+    That stops to listen with the last reference to it. Raises ``TimeoutError``.
+    """
     spec = ChildSpec(
         role="router", name="router-0", project="bench", config_dir=str(folder), log_dir=str(folder / "log"),
         control_fd=-1, liveness_fd=-1,
@@ -100,23 +104,23 @@ async def started(folder: Path) -> tuple[Router, Any]:
     await router.start([sock])
     replica, address = Replica(), f"unix:{folder}/r.sock"
     hello = Hello(MAGIC, VERSION, "replica", "Model#bench0", deployment="Model", places=1000, slots=8, caches=1)
-    await listen(address, lambda: hello, replica, token="")  # type: ignore[arg-type]
+    server = await listen(address, lambda: hello, replica, token="")  # type: ignore[arg-type]
     table = Table(
         generation=1,
         routes=[RouteEntry(name="Model", deployment={"name": "Model", "loader": "app:load"})],
         replicas=[ReplicaEntry(id="Model#bench0", deployment="Model", index=0, address=address)],
     )
-    for each in router.apply(table):
-        await each.up.wait()
-    await asyncio.sleep(0.05)  # its state arrives
+    async with asyncio.timeout(DEADLINE_S):
+        for each in router.apply(table):
+            await each.up.wait()
     pool = next(iter(router.fleet.pools.values()))
-    return router, next(iter(pool.replicas.values())).link
+    return router, next(iter(pool.replicas.values())).link, server
 
 
 async def rounds(count: int) -> list[float]:
     """Return seconds per request of each round."""
     with tempfile.TemporaryDirectory(prefix="mux-bench-", dir="/tmp") as name:
-        router, link = await started(Path(name))
+        router, link, server = await started(Path(name))
         config, state = router.server.config, router.server.server_state
         clients = []
         for _ in range(IN_FLIGHT):
@@ -143,6 +147,10 @@ async def rounds(count: int) -> list[float]:
                 client.transport.data.clear()
             if turn % 10 == 0:
                 await asyncio.sleep(0)
+        for client in clients:
+            client.connection_lost(None)
+        await router.stop(1.0)
+        server.close()
         return seen
 
 
