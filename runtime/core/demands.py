@@ -134,7 +134,7 @@ class Demands:
     def _spare(self, view: ReplicaView, model: Model) -> str | None:
         """Return a model that ``view`` may give up for a copy, since another replica has it and nobody waits."""
         for name, other in islice(view.models.items(), SPARE_FROM):
-            if other is not model and other.holders & ~view.bit and other.demand is None:
+            if other.sole is None and other.demand is None and other is not model:
                 return name
         return None
 
@@ -203,7 +203,7 @@ class Demands:
     def pull(self, view: ReplicaView, waiting: dict[Model, None], now: float, out: Effects) -> None:
         """Take back the oldest unstarted wants that wait elsewhere and that ``view`` could start now."""
         spare = view.ready_for - max(0, view.bids - len(view.loading))  # less what this router wants there already
-        if spare <= 0:
+        if spare <= 0 or not self._pool.pressed:
             return
         movable: list[tuple[int, Model, Bid]] = []
         able: dict[int, int] = {}  # how many unstarted wants each of the others could start, less those already seen

@@ -47,6 +47,7 @@ class News:
         if status.state == "loading":
             view.fetching.pop(model.name, None)
             view.loading[model.name] = model
+            self._state.pool.press(view)
         else:
             view.fetching[model.name] = model
         if demand is None:
@@ -86,7 +87,7 @@ class News:
             self._serving.emptied(model, now, out)
             self._demands.seek(model, now, out)
             return
-        model.holders |= view.bit
+        model.hold(view)
         view.models[model.name] = model
         if model in self._state.failing:
             self._state.failing[model] &= ~view.bit
@@ -94,6 +95,7 @@ class News:
             self._state.failing.pop(model, None)
         if demand is None:
             return
+        self._state.pool.awaited |= view.bit
         if model.holders == view.bit:
             demand.begin(now)
         if bid is not None and not bid.withdrawing:
@@ -122,7 +124,7 @@ class News:
         if failure.code != "model_unloaded":
             failure = self._state.failures.remember(name, failure, now, where=view.bit)
         if view.models.pop(name, None) is not None:
-            model.holders &= ~view.bit
+            model.leave(view, self._state.pool)
         held = model.holders & ~self._state.failing.get(model, 0)
         if held or model.loading or (demand is not None and demand.cold is not None):
             self._demands.seek(model, now, out)
@@ -134,7 +136,8 @@ class News:
 
     def _serve_failing(self, model: Model, view: ReplicaView, now: float, out: Effects) -> None:
         """Send the waiting requests to the replica that remembers the failure: user code sees it there."""
-        model.holders |= view.bit
+        model.hold(view)
+        self._state.pool.awaited |= view.bit
         view.models[model.name] = model
         self._state.failing[model] = self._state.failing.pop(model, 0) | view.bit
         if len(self._state.failing) > MAX_FAILING:
@@ -151,7 +154,7 @@ class News:
         view.models.pop(model.name, None)
         if view.last is model:
             view.last = None
-        model.holders &= ~view.bit
+        model.leave(view, self._state.pool)
         failing = self._state.failing.pop(model, 0) & ~view.bit
         if failing:
             self._state.failing[model] = failing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from typing import TYPE_CHECKING
 
 from runtime.core.events import ReplicaUp, Summary
@@ -18,33 +19,10 @@ class ReplicaView:
     """One replica as published, and what this router has in flight there."""
 
     __slots__ = (
-        "bids",
-        "bit",
-        "blocked",
-        "cold",
-        "crowd",
-        "draining",
-        "fetching",
-        "id",
-        "in_flight",
-        "index",
-        "last",
-        "level",
-        "level_from",
-        "level_to",
-        "loading",
-        "loose",
-        "max_batch",
-        "max_loads",
-        "models",
-        "number",
-        "others",
-        "owed",
-        "places",
-        "run",
-        "slots",
-        "spare",
-        "summary",
+        "able", "bids", "bit", "blocked", "cold", "crowd", "draining", "fetching", "id", "in_flight", "index",
+        "last", "level", "level_from", "level_to", "loading", "loose", "max_batch", "max_loads", "models", "number",
+        "others", "owed", "places", "pressed", "ready_for", "run", "slack", "slots", "spare", "summary",
+        "vacant",
     )  # fmt: skip
 
     def __init__(self, event: ReplicaUp, number: int) -> None:
@@ -59,6 +37,7 @@ class ReplicaView:
             1, min(event.max_concurrent_loads, event.slots) if event.slots > 0 else event.max_concurrent_loads
         )
         self.summary = event.summary
+        self.ready_for = 0  # how many more wants could start now, as published
         self.in_flight = 0  # requests of this router
         self.others = 0  # requests of other routers, as last published
         self.level = 0  # eighths of the places in use
@@ -77,11 +56,10 @@ class ReplicaView:
         self.crowd = 0
         self.spare = 0
         self.blocked = False  # every slot is pinned or held by a long request
-
-    @property
-    def ready_for(self) -> int:
-        """How many more wants could start now, as published."""
-        return self.summary.free_slots + self.summary.evictable - self.summary.wants
+        self.able = False  # whether it is in the pool's mask of that name; so the next two
+        self.vacant = False
+        self.slack = False
+        self.pressed = False  # a want of this router may be one that cannot start, as published
 
     @property
     def startable(self) -> int:
@@ -99,25 +77,28 @@ class Buckets:
 
     def __init__(self) -> None:
         self.masks: dict[int, int] = {}
+        self._order: list[int] = []  # the numbers that have any, the lowest first
 
     def move(self, bit: int, old: int, new: int) -> None:
         self.leave(bit, old)
+        if new not in self.masks:
+            insort(self._order, new)
         self.masks[new] = self.masks.get(new, 0) | bit
 
     def leave(self, bit: int, old: int) -> None:
         rest = self.masks.get(old, 0) & ~bit
         if rest:
             self.masks[old] = rest
-        else:
-            self.masks.pop(old, None)
+        elif self.masks.pop(old, None) is not None:
+            self._order.remove(old)
 
     def lowest(self, among: int) -> int:
         """Return the lowest number of any of ``among``; 0 if none."""
-        return next((number for number in sorted(self.masks) if self.masks[number] & among), 0)
+        return next((number for number in self._order if self.masks[number] & among), 0)
 
     def best(self, among: int, *, highest: bool) -> int:
         """Return those of ``among`` in the highest or lowest bucket that has any."""
-        for number in sorted(self.masks, reverse=highest):
+        for number in reversed(self._order) if highest else self._order:
             found = self.masks[number] & among
             if found:
                 return found
@@ -132,6 +113,7 @@ class Pool:
         self.by_id: dict[str, ReplicaView] = {}
         self.views: list[ReplicaView | None] = []  # by bit number
         self.ring = Ring()
+        self.first: list[ReplicaView] = []  # of those that are up, the first by bit number, as far as noted
         self.up = 0  # connected and not draining
         self.suspect = 0  # silent, and so out of every choice until they answer or die
         self.room = 0  # up, with a free place for this router
@@ -141,6 +123,8 @@ class Pool:
         self.vacant = 0  # with a free place, as published
         self.blocked = 0
         self.low = 0  # below half load
+        self.awaited = 0  # at least those that hold a model with a queue; others are cleared when they are looked at
+        self.pressed = 0  # at least those where a want of this router cannot start, as published
         self.levels = [0] * (LEVELS + 1)
         self.cold = Buckets()
         self.crowd = Buckets()
@@ -157,6 +141,7 @@ class Pool:
         view = ReplicaView(event, number)
         self.views[number] = self.by_id[view.id] = view
         self.ring.add(view.index)
+        self.first = []
         self.up |= view.bit
         self.room |= view.bit
         self.low |= view.bit
@@ -164,6 +149,7 @@ class Pool:
         self._relevel(view)
         if loose:
             self.loose |= view.bit
+        self.cold.move(view.bit, 0, 0)
         self.crowd.move(view.bit, 0, 0)
         self.spare.move(view.bit, 0, 0)
         self.summarise(view, event.summary)
@@ -173,6 +159,7 @@ class Pool:
         """Send nothing new to a replica."""
         view.draining = True
         view.loose = bool(self.loose & view.bit)
+        self.first = []
         keep = ~view.bit
         self.up &= keep
         self.room &= keep
@@ -181,6 +168,7 @@ class Pool:
     def restore(self, view: ReplicaView) -> None:
         """Choose a replica again that was suspect."""
         view.draining = False
+        self.first = []
         self.suspect &= ~view.bit
         self.up |= view.bit
         if view.loose:
@@ -204,6 +192,8 @@ class Pool:
         self.vacant &= keep
         self.blocked &= keep
         self.low &= keep
+        self.awaited &= keep
+        self.pressed &= keep
         self.levels[view.level] &= keep
         self.cold.leave(view.bit, view.cold)
         self.crowd.leave(view.bit, view.crowd)
@@ -218,12 +208,23 @@ class Pool:
         """Take a published summary."""
         bit = view.bit
         view.summary = summary
-        view.blocked = view.slots >= 0 and view.slots <= summary.stuck
-        self.blocked = self.blocked | bit if view.blocked else self.blocked & ~bit
-        self.able = self.able | bit if view.ready_for > 0 else self.able & ~bit
-        self.vacant = self.vacant | bit if summary.in_flight < view.places else self.vacant & ~bit
-        self.cold.move(bit, view.cold, summary.coldness)
-        view.cold = summary.coldness
+        view.ready_for = summary.free_slots + summary.evictable - summary.wants
+        blocked = view.slots >= 0 and view.slots <= summary.stuck
+        if blocked != view.blocked:
+            view.blocked = blocked
+            self.blocked ^= bit
+        able = view.ready_for > 0
+        if able != view.able:
+            view.able = able
+            self.able ^= bit
+        vacant = summary.in_flight < view.places
+        if vacant != view.vacant:
+            view.vacant = vacant
+            self.vacant ^= bit
+        if summary.coldness != view.cold:
+            self.cold.move(bit, view.cold, summary.coldness)
+            view.cold = summary.coldness
+        self.press(view)
         self._rank(view)
         if self._shared:
             view.others = max(0, summary.in_flight - view.in_flight)
@@ -232,17 +233,29 @@ class Pool:
     def bid(self, view: ReplicaView, change: int) -> None:
         """Count this router's wants at a replica; alone, it need not wait to hear of them to rank by them."""
         view.bids += change
+        self.press(view)
         if not self._shared:
             self._rank(view)
+
+    def press(self, view: ReplicaView) -> None:
+        """Note whether a want of this router may be waiting at a replica; to call when its wants or loads grow."""
+        pressed = view.bids + len(view.loading) > view.ready_for
+        if pressed != view.pressed:
+            view.pressed = pressed
+            self.pressed ^= view.bit
 
     def _rank(self, view: ReplicaView) -> None:
         """Put a replica where its free slots and wants put it."""
         wants = view.summary.wants
         if not self._shared:
-            wants = max(wants, view.bids - len(view.loading))
+            own = view.bids - len(view.loading)
+            wants = own if own > wants else wants
         bit = view.bit
-        free = max(0, view.summary.free_slots - wants)
-        self.slack = self.slack | bit if free else self.slack & ~bit
+        free = view.summary.free_slots - wants
+        free = free if free > 0 else 0
+        if (free > 0) != view.slack:
+            view.slack = free > 0
+            self.slack ^= bit
         spare = -(-QUARTERS * free // view.slots) if view.slots > 0 else min(free, 1)
         if spare != view.spare:
             self.spare.move(bit, view.spare, spare)
@@ -299,6 +312,15 @@ class Pool:
         view = self.views[mask.bit_length() - 1]
         assert view is not None, f"no replica has bit {mask:b}"
         return view
+
+    def note_first(self, count: int) -> list[ReplicaView]:
+        """Note and return the first ``count`` replicas that are up; noted until one comes or goes."""
+        rest = self.up
+        while rest and len(self.first) < count:
+            bit = rest & -rest
+            self.first.append(self.view_of(bit))
+            rest ^= bit
+        return self.first
 
     def each(self, mask: int) -> list[ReplicaView]:
         """Return the replicas of a mask."""

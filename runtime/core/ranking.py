@@ -37,8 +37,8 @@ def nearest(pool: Pool, among: int, point: int) -> ReplicaView:
     """Return the replica of ``among`` (not 0) that the hash ring names for ``point``, the same in every router."""
     if among.bit_count() > FEW:
         for index in pool.ring.walk(point):
-            view = pool.views[index] if index < len(pool.views) and among >> index & 1 else None
-            if view is not None and view.index == index:
+            view = pool.views[index] if index < len(pool.views) else None
+            if view is not None and view.bit & among and view.index == index:
                 return view
     return min(pool.each(among), key=lambda view: (-weigh(point, view.index), view.id))
 
@@ -86,10 +86,8 @@ def better(pool: Pool, now_at: ReplicaView, avoid: int) -> bool:
 
 def candidates(pool: Pool, chosen: ReplicaView) -> tuple[Candidate, ...]:
     """Return the chosen replica and a few others with what they were ranked by."""
-    others = pool.up & ~chosen.bit
-    shown = [chosen]
-    while others and len(shown) < SHOWN:
-        bit = others & -others
-        shown.append(pool.view_of(bit))
-        others ^= bit
+    first = pool.first
+    if len(first) < SHOWN and len(first) < pool.up.bit_count():
+        first = pool.note_first(SHOWN)
+    shown = [chosen, *[view for view in first if view is not chosen][: SHOWN - 1]]
     return tuple([Candidate(view.id, view.summary) for view in shown])

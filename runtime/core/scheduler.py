@@ -79,10 +79,16 @@ class Scheduler:
             return
         model = state.models.get(name)
         if model is not None and (model.demand is None or not len(model.demand.queue)):
-            among = model.holders & pool.room
-            if among:
-                bit, case = (among, 101) if among & (among - 1) == 0 else ranking.holder(pool, among, model.point)
-                view = request.view = pool.view_of(bit)
+            view, case = model.sole, 101
+            if view is None:
+                among = model.holders & pool.room
+                if among:
+                    bit, case = ranking.holder(pool, among, model.point)
+                    view = pool.view_of(bit)
+            elif view.in_flight >= view.places or view.owed or view.draining:
+                view = None
+            if view is not None:
+                request.view = view
                 pool.take(view)
                 out.append(Dispatch(event.request, view.id, name, 0.0, case))
                 return

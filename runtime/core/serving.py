@@ -49,6 +49,7 @@ class Serving:
         demand = model.demand
         if not len(demand.queue):
             self._state.waiting[model] = None
+            self._state.pool.awaited |= model.holders
             demand.begin(now)
         demand.queue.add(request)
         self._demands.seek(model, now, out)
@@ -108,7 +109,7 @@ class Serving:
             return True
         model = self._oldest_at(view)
         head = self._unkeyed_head(view)
-        if head is not None and (model is None or head.number < queue_of(model).head.number):
+        if head is not None and (model is None or head.number < queue_of(model).first):
             self.unqueue(head, now, out)
             self.dispatch(head, view, 108, now, out)
             return True
@@ -124,14 +125,19 @@ class Serving:
 
     def _oldest_at(self, view: ReplicaView) -> Model | None:
         """Return the model resident at ``view`` whose head has waited longest."""
+        pool = self._state.pool
+        if not pool.awaited & view.bit:
+            return None
         waiting = self._state.waiting
         if len(view.models) < len(waiting):
             found = [model for model in view.models.values() if model.demand is not None and model in waiting]
         else:
-            found = [model for model in waiting if model.holders & view.bit]
-        if len(found) < 2:
-            return found[0] if found else None
-        return min(found, key=lambda model: queue_of(model).head.number)
+            models = view.models
+            found = [model for model in waiting if model.name in models]
+        if not found:
+            pool.awaited &= ~view.bit
+            return None
+        return found[0] if len(found) == 1 else min(found, key=lambda model: queue_of(model).first)
 
     def _unkeyed_head(self, view: ReplicaView) -> Waiting | None:
         if not len(self._state.unkeyed):
