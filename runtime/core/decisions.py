@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import NamedTuple
 
 from runtime.core.events import Summary
@@ -19,9 +18,7 @@ class Candidate(NamedTuple):
 
     def values(self) -> dict[str, float]:
         """Return what it was judged by, by name."""
-        if isinstance(self.scores, Summary):
-            return asdict(self.scores)
-        return self.scores._asdict() if isinstance(self.scores, Standing) else dict(self.scores)
+        return self.scores._asdict() if isinstance(self.scores, (Summary, Standing)) else dict(self.scores)
 
 
 class Decision(NamedTuple):

@@ -55,8 +55,8 @@ class Leases:
         self.young[lease] = None
         self._history.used(entry.past, now)
         entry.leases += 1
-        if entry.leases == 1:
-            cache.idle.pop(entry.key.model, None)
+        if entry.leases == 1 and entry.key.model in cache.idle:
+            cache.rouse(entry)
         return lease
 
     def drop(self, lease: Lease) -> Entry:
@@ -69,9 +69,9 @@ class Leases:
         entry.leases -= 1
         return entry
 
-    def mark_stuck(self, now: float, limit_s: float) -> bool:
-        """Mark the leases that are ``limit_s`` old; return whether there were any."""
-        found = False
+    def mark_stuck(self, now: float, limit_s: float) -> list[Entry]:
+        """Mark the leases that are ``limit_s`` old; return what they lease."""
+        found: list[Entry] = []
         while self.young:
             lease = next(iter(self.young))
             if lease.started + limit_s > now:
@@ -79,7 +79,7 @@ class Leases:
             del self.young[lease]
             lease.stuck = True
             lease.entry.stuck += 1
-            found = True
+            found.append(lease.entry)
         return found
 
     def oldest(self) -> float | None:

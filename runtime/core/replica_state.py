@@ -54,6 +54,7 @@ class ReplicaState:
         self.policy = POLICIES[limits.eviction]
         for cache, cap in zip(self.caches, limits.slots, strict=True):
             cache.cap = cap
+            cache.coldest = None
         self.budget.limit = limits.max_bytes
         self.claims.grace_s = self.admission.held_s = limits.claim_grace_s
         self.admission.places = limits.places

@@ -89,6 +89,7 @@ class Requests:
     def _lease_over(self, entry: Entry, now: float, out: Effects) -> None:
         """See what becomes of a model that one lease less uses."""
         if entry.leases:
+            self._state.caches[entry.key.cache].judge(entry)
             return
         if entry.state == "draining":
             why: ev.UnloadReason = "admin" if entry.doomed else "evicted"

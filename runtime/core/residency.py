@@ -131,8 +131,8 @@ class Residency:
         state.due = inf
         for entry in state.claims.lapse(now):
             state.settle(entry, now)
-        if state.leases.mark_stuck(now, limits.drain_limit_s):
-            state.dirty = True
+        for entry in state.leases.mark_stuck(now, limits.drain_limit_s):
+            state.caches[entry.key.cache].judge(entry)
         self._loader.lapse(now, out)
         state.admission.lapse(now)
         state.admission.offer(now, out)

@@ -18,7 +18,7 @@ class Entry:
     """One model that holds a slot."""
 
     __slots__ = (
-        "claims", "doomed", "idle_since", "key", "leases", "load_s", "loaded_at", "past", "pinned",
+        "blocks", "claims", "doomed", "idle_since", "key", "leases", "load_s", "loaded_at", "past", "pinned",
         "since", "size_bytes", "state", "stuck",
     )  # fmt: skip
 
@@ -31,6 +31,7 @@ class Entry:
         self.stuck = 0  # of these, how many are older than drain_limit_s
         self.claims: dict[int, float] = {}  # links whose requests it is kept for; until when it does not yield
         self.pinned = False
+        self.blocks = False  # no want can get its slot, and its cache has counted it
         self.doomed = False  # an operator unloaded it while it was loading
         self.size_bytes = 0  # reserved while loading, then as reported
         self.load_s = 0.0
@@ -40,6 +41,13 @@ class Entry:
     @property
     def evictable(self) -> bool:
         return self.state == "resident" and not (self.leases or self.claims or self.pinned)
+
+    @property
+    def blocking(self) -> bool:
+        """Whether no want can get its slot."""
+        if self.pinned or self.stuck:
+            return self.state in ("resident", "draining", "abandoned")
+        return self.state == "abandoned"
 
     def __repr__(self) -> str:
         marks = f"{self.leases}L" * bool(self.leases) + "C" * bool(self.claims) + "P" * self.pinned
@@ -131,6 +139,9 @@ class Cache:
         self.cap = cap
         self.entries: dict[str, Entry] = {}
         self.idle: OrderedDict[str, Entry] = OrderedDict()  # evictable ones, the longest idle first
+        self.coldest: Entry | None = None  # of least worth of those idle, ``idled`` apart; None: to be found anew
+        self.idled: dict[Entry, None] = {}  # idle since ``coldest`` was found, the longest idle first
+        self.blocked = 0  # slots that no want can get: pinned, stuck or abandoned ones
         self.count: dict[str, int] = {
             "loading": 0, "resident": 0, "draining": 0, "unloading": 0, "abandoned": 0,
         }  # fmt: skip
@@ -147,34 +158,39 @@ class Cache:
         self.settle(entry, now)
 
     def settle(self, entry: Entry, now: float) -> None:
-        """Put ``entry`` into or out of the idle order, as it is now."""
+        """Put ``entry`` into or out of the idle order and the count of blocked slots, as it is now."""
         model = entry.key.model
         if entry.evictable:
             if model not in self.idle:
                 entry.idle_since = now
                 self.idle[model] = entry
+                self.idled[entry] = None
         elif model in self.idle:
-            del self.idle[model]
+            self.rouse(entry)
+        self.judge(entry)
+
+    def rouse(self, entry: Entry) -> None:
+        """Take an entry that is idle out of the idle order."""
+        del self.idle[entry.key.model]
+        self.idled.pop(entry, None)
+        if self.coldest is entry:
+            self.coldest = None
+
+    def judge(self, entry: Entry) -> None:
+        """Count an entry among the blocked ones, or not any more, after its state, pin or stuck leases changed."""
+        blocks = entry.blocking
+        if blocks != entry.blocks:
+            entry.blocks = blocks
+            self.blocked += 1 if blocks else -1
 
     def remove(self, entry: Entry) -> None:
         self.count[entry.state] -= 1
+        self.blocked -= entry.blocks
         del self.entries[entry.key.model]
-        self.idle.pop(entry.key.model, None)
 
     @property
     def free(self) -> int:
         return UNLIMITED if self.cap < 0 else self.cap - len(self.entries)
-
-    @property
-    def blocked(self) -> int:
-        """Slots that no want can get: pinned, stuck or abandoned ones."""
-        if not (self.count["abandoned"] or self.entries):
-            return 0
-        return sum(
-            entry.state == "abandoned"
-            or (entry.state in ("resident", "draining") and (entry.pinned or entry.stuck > 0))
-            for entry in self.entries.values()
-        )
 
     def __repr__(self) -> str:
         return f"<Cache {self.number} {len(self.entries)}/{self.cap} {list(self.entries.values())}>"

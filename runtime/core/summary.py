@@ -7,7 +7,7 @@ from math import inf
 from runtime.core.events import ResidencyEffect, Summarise, Summary
 from runtime.core.making_room import standing
 from runtime.core.replica_state import ReplicaState
-from runtime.core.slots import UNLIMITED
+from runtime.core.slots import UNLIMITED, Cache, Entry
 
 EVERY_S = 0.010
 OLD_S = 1e6  # from so much idle time on, nothing is gained by publishing that it has doubled
@@ -35,29 +35,44 @@ class Summariser:
         state = self._state
         admission = state.admission
         step = max(1, admission.places // STEPS)
-        free = min(UNLIMITED, sum(max(0, cache.free) for cache in state.caches))
+        free = evictable = stuck = waiting = 0
+        for cache, wants in zip(state.caches, state.wants, strict=True):
+            free += max(0, cache.free)
+            evictable += len(cache.idle)
+            stuck += cache.blocked if cache.cap >= 0 else 0
+            waiting += wants.waiting
+        free = min(UNLIMITED, free)
         room = state.budget.room()
         return Summary(
             in_flight=-(-admission.in_flight // step) * step,
             free_slots=free if room is None else min(free, room),
-            evictable=sum(len(cache.idle) for cache in state.caches),
-            stuck=sum(cache.blocked for cache in state.caches if cache.cap >= 0),
+            evictable=evictable,
+            stuck=stuck,
             coldness=self._coldness(now),
-            wants=sum(wants.waiting for wants in state.wants),
+            wants=waiting,
         )
 
     def _coldness(self, now: float) -> int:
         state = self._state
-        policy = state.policy
-        best: tuple[tuple[float, ...], int, float] | None = None
-        for cache in state.caches:
-            for entry in cache.idle.values():
-                known = standing(state, entry, now)
-                worth = policy.worth(known)
-                if best is None or worth < best[0]:
-                    best = (worth, policy.coldness(known), known.idle_s)
-        if best is None:
+        found = [entry for cache in state.caches if (entry := self._coldest(cache, now)) is not None]
+        if not found:
             return 0
-        if best[2] < OLD_S:
-            state.arm(now + max(EVERY_S, best[2]))
-        return best[1]
+        known = min([standing(state, entry, now) for entry in found], key=state.policy.worth)
+        if known.idle_s < OLD_S:
+            state.arm(now + max(EVERY_S, known.idle_s))
+        return state.policy.coldness(known)
+
+    def _coldest(self, cache: Cache, now: float) -> Entry | None:
+        """Return the idle entry of least worth, the longest idle of equals.
+
+        Idle models age alike, so which of two is worth less stays as it is: only those that became idle since the
+        last look are compared with the one found then. All are looked at when that one is not idle any more.
+        """
+        state = self._state
+        entries = [cache.coldest, *cache.idled] if cache.coldest is not None else list(cache.idle.values())
+        if len(entries) > 1:
+            cache.coldest = min(entries, key=lambda entry: state.policy.worth(standing(state, entry, now)))
+        elif entries:
+            cache.coldest = entries[0]
+        cache.idled.clear()
+        return cache.coldest

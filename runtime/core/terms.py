@@ -42,8 +42,7 @@ class ModelStatus:
     failure: Failure | None = None
 
 
-@dataclass(slots=True, frozen=True)
-class Summary:
+class Summary(NamedTuple):
     """A replica's load, quantised; ages, never timestamps."""
 
     in_flight: int = 0

@@ -70,18 +70,17 @@ class Turns:
 
     def advance(self, now: float, out: Effects) -> None:
         """Start what can start, make room for what cannot, take back drains that nobody needs."""
-        for cache, wants in zip(self._state.caches, self._state.wants, strict=True):
-            if cache.free < 0 or self._state.budget.over:
+        state = self._state
+        for cache, wants in zip(state.caches, state.wants, strict=True):
+            if cache.free < 0 or state.budget.over:
                 self._shed(cache, now, out)
             if wants.waiting or cache.count["draining"]:
                 self._serve(cache, wants, now, out)
-        waiting = any(wants.waiting for wants in self._state.wants)
+        waiting = any(wants.waiting for wants in state.wants)
         if waiting:
             self._deny_hopeless(now, out)
-        self._state.pressed = (
-            waiting
-            or self._state.budget.over > 0
-            or any(cache.count["draining"] or cache.free < 0 for cache in self._state.caches)
+        state.pressed = (
+            waiting or state.budget.over > 0 or any(cache.count["draining"] or cache.free < 0 for cache in state.caches)
         )
 
     def _shed(self, cache: Cache, now: float, out: Effects) -> None:
