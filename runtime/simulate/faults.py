@@ -68,8 +68,12 @@ class Faults:
             late = self.late_messages > 0.0 and rng.random() < self.late_messages
             return self.late_s if late else shape.delay_s
 
+        on_time = shape.delay_s
         return Durations(
-            work_s=lambda model: shape.work_drawn(rng), load=load, unload_s=lambda model: shape.unload_s, delay_s=delay
+            work_s=lambda model: shape.work_drawn(rng),
+            load=load,
+            unload_s=lambda model: shape.unload_s,
+            delay_s=delay if self.late_messages else lambda: on_time,
         )
 
     def __bool__(self) -> bool:

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 
 from runtime.core.residency import Residency
@@ -33,16 +32,17 @@ def check_single_flight(replicas: Iterable[Residency], routers: int = 1) -> None
     Each further router may have begun one load that the first had not heard of when it began its own. Loads that the
     config, an operator or user code asked a replica for are not the routers' to coordinate.
     """
-    resident: Counter[str] = Counter()
-    loading: Counter[str] = Counter()
-    for residency in replicas:
-        state = residency.state
+    loading: dict[str, int] = {}
+    states = [residency.state for residency in replicas]
+    for state in states:
         for cache, wants in zip(state.caches, state.wants, strict=True):
-            for entry in cache.entries.values():
-                want = wants.get(entry.key.model)
-                if entry.state in ("resident", "draining"):
-                    resident[entry.key.model] += 1
-                elif entry.state == "loading" and want is not None and want.preload is None and want.links:
-                    loading[entry.key.model] += 1
+            if not cache.count["loading"]:
+                continue
+            for model, want in wants.by_model.items():
+                if want.loading and want.preload is None and want.links:
+                    loading[model] = loading.get(model, 0) + 1
     for model, count in loading.items():
-        require(count < max(1, resident[model]) + routers, "one load per model, or per copy", (model, count))
+        if count > 1:
+            held = [cache.entries[model].state for s in states for cache in s.caches if model in cache.entries]
+            resident = held.count("resident") + held.count("draining")
+            require(count < max(1, resident) + routers, "one load per model, or per copy", (model, count))

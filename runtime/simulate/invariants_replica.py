@@ -2,86 +2,139 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 
 from runtime.core import events as ev
 from runtime.core.events import Key, ResidencyEffect, ResidencyEvent
+from runtime.core.making_room import standing
+from runtime.core.replica_state import ReplicaState
 from runtime.core.residency import Residency
-from runtime.core.slots import Cache
-from runtime.simulate.rule import require
+from runtime.core.slots import Cache, Entry
+from runtime.simulate.rule import broken, require
 
 
 def check_residency(residency: Residency, now: float, *, lowered: bool = False) -> None:
     """Check capacity, books and work conservation of one replica. ``lowered``: its limits were, so it may be over."""
     state = residency.state
-    running = state.leases.running
+    claims = used = pinned = held = 0
+    leases, stuck = _leases(residency)
     for cache in state.caches:
         _check_cache(cache)
-        require(lowered or cache.cap < 0 or len(cache.entries) <= cache.cap, "the cap holds", cache)
-    entries = [entry for cache in state.caches for entry in cache.entries.values()]
-    leases = Counter(id(lease.entry) for one in running.values() for lease in one.leases())
-    stuck = Counter(id(lease.entry) for one in running.values() for lease in one.leases() if lease.stuck)
-    for entry in entries:
-        require(entry.leases == leases[id(entry)], "leases are counted by their requests", entry)
-        require(entry.stuck == stuck[id(entry)], "stuck leases are counted", entry)
-        busy = entry.leases > 0 and entry.state not in ("resident", "draining")
-        require(not busy, "only resident and draining models are leased", entry)
-        require(not entry.claims or entry.state in ("resident", "draining"), "claims need residents", entry)
-    require(sum(leases.values()) == sum(e.leases for e in entries), "no lease without its model", residency)
-    claims = sum(len(entry.claims) for entry in entries)
-    require(claims == len(state.claims), "claims are counted", residency)
-    loading = {entry.key for entry in entries if entry.state == "loading"}
-    require(state.newcomers.loading.keys() <= loading, "newcomers are loading", residency)
-    require(state.budget.used == sum(entry.size_bytes for entry in entries), "bytes add up", residency)
-    pinned = sum(entry.size_bytes for entry in entries if entry.pinned)
-    require(state.budget.pinned == pinned, "pinned bytes add up", residency)
+        _check_coldest(state, cache, now)
+        if not lowered and 0 <= cache.cap < len(cache.entries):
+            broken("the cap holds", cache)
+        for entry in cache.entries.values():
+            _check_entry(entry, leases.get(entry, 0), stuck.get(entry, 0))
+            held += entry.leases
+            claims += len(entry.claims)
+            used += entry.size_bytes
+            pinned += entry.size_bytes if entry.pinned else 0
+    if sum(leases.values()) != held:
+        broken("no lease without its model", residency)
+    if claims != len(state.claims):
+        broken("claims are counted", residency)
+    if any((entry := state.entry(key)) is None or entry.state != "loading" for key in state.newcomers.loading):
+        broken("newcomers are loading", residency)
+    if state.budget.used != used:
+        broken("bytes add up", residency)
+    if state.budget.pinned != pinned:
+        broken("pinned bytes add up", residency)
     _check_places(residency, lowered)
     _check_wants(residency, now)
 
 
+def _leases(residency: Residency) -> tuple[dict[Entry, int], dict[Entry, int]]:
+    """Return how many leases each model has by its requests, and how many of them are stuck."""
+    leases: dict[Entry, int] = {}
+    stuck: dict[Entry, int] = {}
+    for one in residency.state.leases.running.values():
+        for lease in one.leases():
+            leases[lease.entry] = leases.get(lease.entry, 0) + 1
+            if lease.stuck:
+                stuck[lease.entry] = stuck.get(lease.entry, 0) + 1
+    return leases, stuck
+
+
+def _check_entry(entry: Entry, leases: int, stuck: int) -> None:
+    if entry.leases != leases:
+        broken("leases are counted by their requests", entry)
+    if entry.stuck != stuck:
+        broken("stuck leases are counted", entry)
+    if entry.state in ("resident", "draining"):
+        return
+    if entry.leases:
+        broken("only resident and draining models are leased", entry)
+    if entry.claims:
+        broken("claims need residents", entry)
+
+
 def _check_cache(cache: Cache) -> None:
-    counted = Counter(entry.state for entry in cache.entries.values())
-    require(
-        {name: count for name, count in cache.count.items() if count} == dict(counted),
-        "states are counted",
-        cache,
-    )
-    idle = {entry.key.model for entry in cache.entries.values() if entry.evictable}
-    require(set(cache.idle) == idle, "the idle order holds exactly the evictable models", cache)
+    counted: dict[str, int] = dict.fromkeys(cache.count, 0)
+    blocked = idle = 0
+    for model, entry in cache.entries.items():
+        counted[entry.state] += 1
+        blocked += entry.blocking
+        if entry.evictable:
+            idle += 1
+            if model not in cache.idle:
+                broken("the idle order holds every evictable model", cache)
+    if cache.count != counted:
+        broken("states are counted", cache)
+    if idle != len(cache.idle):
+        broken("the idle order holds evictable models only", cache)
+    if cache.blocked != blocked:
+        broken("blocked slots are counted", cache)
+
+
+def _check_coldest(state: ReplicaState, cache: Cache, now: float) -> None:
+    """Check that what is published as the next victim is what looking at every idle model would find."""
+    if cache.coldest is None:
+        return
+    if cache.idle.get(cache.coldest.key.model) is not cache.coldest:
+        broken("the coldest model is idle", cache)
+    worth = state.policy.worth(standing(state, cache.coldest, now))
+    for entry in cache.idle.values():
+        if entry not in cache.idled and state.policy.worth(standing(state, entry, now)) < worth:
+            broken("the coldest model is known", entry)
 
 
 def _check_places(residency: Residency, lowered: bool) -> None:
     admission = residency.state.admission
-    require(admission.in_flight == len(residency.state.leases.running), "places are counted", admission)
-    require(admission.in_flight + admission.promised <= admission.places or lowered, "places are bounded", admission)
-    if admission.owing:
-        full = admission.in_flight + admission.promised >= admission.places
-        require(full, "no place is free while one is owed", admission)
+    taken = admission.in_flight + admission.promised
+    if admission.in_flight != len(residency.state.leases.running):
+        broken("places are counted", admission)
+    if taken > admission.places and not lowered:
+        broken("places are bounded", admission)
+    if admission.owing and taken < admission.places:
+        broken("no place is free while one is owed", admission)
 
 
 def _check_wants(residency: Residency, now: float) -> None:
     """Check that no want is left unstarted beside a free slot, a permit and bytes."""
     state = residency.state
+    waiting = 0
     for cache, wants in zip(state.caches, state.wants, strict=True):
         for want in wants.by_model.values():
             entry = cache.entries.get(want.key.model)
-            loading = entry is not None and entry.state == "loading"
-            require(want.loading == loading, "a want is loading exactly if its model is", want.key)
-            require(want.loading or not want.empty, "every want is wanted", want.key)
+            if want.loading != (entry is not None and entry.state == "loading"):
+                broken("a want is loading exactly if its model is", want.key)
+            if want.empty and not want.loading:
+                broken("every want is wanted", want.key)
+            waiting += len(want.waiters)
             for waiter in want.waiters:
-                require(state.waiters.get(waiter) == want.key, "waiters are known", want.key)
+                if state.waiters.get(waiter) != want.key:
+                    broken("waiters are known", want.key)
         for want in wants.queued(1):
-            startable = (
+            if (
                 want.fetched
                 and want.key.model not in cache.entries
                 and state.budget.limit is None
                 and cache.free > 0
                 and state.loading < state.limits.max_concurrent_loads
-            )
-            require(not startable, "no startable want is unstarted", (want.key, residency))
-    waiting = sum(len(want.waiters) for wants in state.wants for want in wants.by_model.values())
-    require(waiting == len(state.waiters), "waiters are counted", residency)
+            ):
+                broken("no startable want is unstarted", (want.key, residency))
+    if waiting != len(state.waiters):
+        broken("waiters are counted", residency)
 
 
 class ResidencyWatch:

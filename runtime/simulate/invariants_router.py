@@ -7,55 +7,97 @@ from collections.abc import Iterable
 
 from runtime.core import events as ev
 from runtime.core.events import Request, SchedulerEffect, SchedulerEvent
+from runtime.core.models import Demand, Model
 from runtime.core.pool import LEVELS, Pool, ReplicaView
 from runtime.core.scheduler import Scheduler
-from runtime.simulate.rule import require
+from runtime.simulate.rule import broken, require
 
 
 def check_scheduler(scheduler: Scheduler) -> None:
     """Check a router's masks and books against its replicas and queues, and work conservation."""
-    pool = scheduler.state.pool
-    in_flight = Counter(request.view.id for request in scheduler.state.requests.values() if request.view is not None)
-    for view in pool.by_id.values():
-        require(view.in_flight == in_flight[view.id], "requests in flight are counted", view)
-        _check_view(pool, view)
-    queued = sum(request.view is None for request in scheduler.state.requests.values())
-    require(queued == scheduler.state.queued, "queued requests are counted", scheduler)
-    known = 0
+    state = scheduler.state
+    pool = state.pool
+    in_flight: dict[int, int] = {}
+    queued = known = 0
+    for request in state.requests.values():
+        if request.view is None:
+            queued += 1
+        else:
+            in_flight[request.view.bit] = in_flight.get(request.view.bit, 0) + 1
+    if queued != state.queued:
+        broken("queued requests are counted", scheduler)
     for view in pool.by_id.values():
         known |= view.bit
-    bids: Counter[str] = Counter()
-    for model in scheduler.models():
-        demand = model.demand
-        require(bool(model.holders or model.loading or demand), "no record without a reason", model)
-        require((model.holders | model.loading) & ~known == 0, "only known replicas hold models", model)
-        if demand is None:
-            continue
-        require(not demand.idle, "no demand without a reason", model)
-        require(demand.claims & ~model.holders == 0, "claims are on holders", model)
-        bids.update(bid.view.id for bid in (demand.cold, demand.copy, *demand.stranded) if bid is not None)
-        if len(demand.queue):
-            require(model.holders & pool.room == 0, "nothing queues beside a free place", model)
-            sought = demand.cold or demand.copy or demand.stranded
-            under_way = bool(model.holders or model.loading or sought or not pool.up)
-            require(under_way, "something is under way for whoever waits", model)
+        if view.in_flight != in_flight.get(view.bit, 0):
+            broken("requests in flight are counted", view)
+        _check_view(pool, view)
+    if sum([mask.bit_count() for mask in pool.levels]) != len(pool.by_id):
+        broken("every replica has one level", pool.levels)
+    bids: dict[int, int] = {}
+    for model in state.models.values():
+        _check_model(model, known)
+        if model.demand is not None:
+            _check_demand(pool, model, model.demand, bids)
     for view in pool.by_id.values():
-        require(view.bids == bids[view.id], "wants are counted", view)
+        if view.bids != bids.get(view.bit, 0):
+            broken("wants are counted", view)
+
+
+def _check_model(model: Model, known: int) -> None:
+    holders = model.holders
+    if not (holders or model.loading or model.demand):
+        broken("no record without a reason", model)
+    if (holders | model.loading) & ~known:
+        broken("only known replicas hold models", model)
+    sole = model.sole.bit if model.sole is not None else 0
+    if sole != (holders if holders & (holders - 1) == 0 else 0):
+        broken("a holder that is the only one is known", model)
+
+
+def _check_demand(pool: Pool, model: Model, demand: Demand, bids: dict[int, int]) -> None:
+    """Check one demand, and count its wants by replica in ``bids``."""
+    if demand.idle:
+        broken("no demand without a reason", model)
+    if demand.claims & ~model.holders:
+        broken("claims are on holders", model)
+    for bid in (demand.cold, demand.copy, *demand.stranded):
+        if bid is not None:
+            bids[bid.view.bit] = bids.get(bid.view.bit, 0) + 1
+    if not len(demand.queue):
+        return
+    if model.holders & pool.room:
+        broken("nothing queues beside a free place", model)
+    if model.holders & ~pool.awaited:
+        broken("whoever holds a model with a queue is awaited", model)
+    sought = demand.cold or demand.copy or demand.stranded
+    if not (model.holders or model.loading or sought or not pool.up):
+        broken("something is under way for whoever waits", model)
 
 
 def _check_view(pool: Pool, view: ReplicaView) -> None:
     bit = view.bit
     free = not (view.draining or view.owed) and view.in_flight < view.places
-    require(bool(pool.up & bit) == (not view.draining), "up is known", view)
-    require(bool(pool.room & bit) == free, "room is known", view)
-    require(view.draining or not pool.suspect & bit, "a suspect gets nothing new", view)
-    require(bool(pool.blocked & bit) == view.blocked, "blocked is known", view)
-    require(view.level <= LEVELS, "the level is in range", view)
-    for number, mask in enumerate(pool.levels):
-        require(bool(mask & bit) == (number == view.level), "the level is known", view)
-    require(bool(pool.low & bit) == (view.level < LEVELS // 2), "half load is known", view)
+    if bool(pool.up & bit) == view.draining:
+        broken("up is known", view)
+    if bool(pool.room & bit) != free:
+        broken("room is known", view)
+    if pool.suspect & bit and not view.draining:
+        broken("a suspect gets nothing new", view)
+    if bool(pool.blocked & bit) != view.blocked:
+        broken("blocked is known", view)
+    if bool(pool.able & bit) != (view.ready_for > 0):
+        broken("who could start a load is known", view)
+    if bool(pool.vacant & bit) != (view.summary.in_flight < view.places):
+        broken("who has a place is known", view)
+    if view.bids + len(view.loading) > view.ready_for and not pool.pressed & bit:
+        broken("where a want may wait is known", view)
+    if not pool.levels[view.level] & bit:
+        broken("the level is known", view)
+    if bool(pool.low & bit) != (view.level < LEVELS // 2):
+        broken("half load is known", view)
     for model in view.models.values():
-        require(bool(model.holders & bit), "residents are known", (view, model))
+        if not model.holders & bit:
+            broken("residents are known", (view, model))
 
 
 class SchedulerWatch:

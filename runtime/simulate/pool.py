@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from heapq import heappop, heappush
+from math import inf
+from typing import Any
 
 from runtime.core.events import (
     ReplicaLimits,
@@ -42,7 +44,7 @@ class Pool:
         self.loads = 0
         self.evictions = 0
         self.events = 0
-        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._count = 0
         self.routers = [
             Router(
@@ -57,20 +59,21 @@ class Pool:
 
     # --- time -------------------------------------------------------------------------------------------
 
-    def at(self, when: float, do: Callable[[], None]) -> None:
+    def at(self, when: float, do: Callable[..., None], *arguments: Any) -> None:
         """Have ``do`` called at ``when``; what is due at one moment goes in the order it was asked for."""
-        self._count += 1
-        heappush(self._heap, (max(when, self.now), self._count, do))
+        self._count = count = self._count + 1
+        heappush(self._heap, (when if when > self.now else self.now, count, do, arguments))
 
-    def after(self, seconds: float, do: Callable[[], None]) -> None:
-        self.at(self.now + seconds, do)
+    def after(self, seconds: float, do: Callable[..., None], *arguments: Any) -> None:
+        self.at(self.now + seconds, do, *arguments)
 
     def run(self, until: float | None = None) -> None:
         """Let time pass until nothing is left to happen, or until ``until``."""
-        while self._heap and (until is None or self._heap[0][0] <= until):
-            when, _, do = heappop(self._heap)
-            self.now = when
-            do()
+        heap = self._heap
+        end = inf if until is None else until
+        while heap and heap[0][0] <= end:
+            self.now, _, do, arguments = heappop(heap)
+            do(*arguments)
         if until is not None:
             self.now = max(self.now, until)
 

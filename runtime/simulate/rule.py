@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 
 class InvariantBroken(AssertionError):
     """A rule of the brain does not hold; the message says which and shows the state."""
 
 
+def broken(rule: str, state: object = "") -> NoReturn:
+    """Raise ``InvariantBroken``. Checks made at every step ask first and call then: most rules hold."""
+    raise InvariantBroken(f"{rule}: {state}")
+
+
 def require(holds: bool, rule: str, state: object = "") -> None:
     """Raise ``InvariantBroken`` unless ``holds``."""
     if not holds:
-        raise InvariantBroken(f"{rule}: {state}")
+        broken(rule, state)

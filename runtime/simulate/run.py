@@ -102,9 +102,8 @@ class Run:
             return
         if self._start is None:
             self._start = arrival.at
-        model = arrival.model
         self._next_at = self._zero + arrival.at - self._start
-        self.pool.at(self._next_at, lambda: self._arrive(model))
+        self.pool.at(self._next_at, self._arrive, arrival.model)
 
     def _arrive(self, model: str | None) -> None:
         self._submit(model, self._sent % self.shape.routers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from runtime.core import events as ev
@@ -60,28 +59,31 @@ class Router:
             self.watch.step(event, effects, pool.now)
         for effect in effects:
             self._perform(effect)
-        self._waker.set(self.scheduler.deadline())
-        pool.checked()
+        due = self.scheduler.deadline()
+        if due is not None:
+            self._waker.set(due)
+        if pool.check:
+            pool.checked()
 
     def _perform(self, effect: SchedulerEffect) -> None:
-        if isinstance(effect, ev.Fail):
+        if isinstance(effect, ev.Dispatch):
+            link = self.links[effect.replica]
+            known = self._requests.get(effect.request)
+            if known is not None and not known[2]:
+                self._pool.at(self._pool.now, self.hear, ev.RequestBegan(effect.request))
+            offered = ev.Offered(link.number, (link.number, effect.request), effect.model)
+            link.down.send(link.replica.hear, offered)
+        elif isinstance(effect, ev.Fail):
             if effect.request in self._requests:
                 outcome, done, _ = self._requests.pop(effect.request)
                 outcome.failure = effect.failure
                 self._over(outcome, done)
-            return
-        link = self.links[effect.replica]
-        event = self._message(effect, link.number)
-        if isinstance(effect, ev.Dispatch):
-            known = self._requests.get(effect.request)
-            if known is not None and not known[2]:
-                self._pool.at(self._pool.now, lambda: self.hear(ev.RequestBegan(effect.request)))
-        link.down.send(lambda: link.replica.hear(event))
+        else:
+            link = self.links[effect.replica]
+            link.down.send(link.replica.hear, self._message(effect, link.number))
 
     @staticmethod
     def _message(effect: SchedulerEffect, link: int) -> ResidencyEvent:
-        if isinstance(effect, ev.Dispatch):
-            return ev.Offered(link, (link, effect.request), effect.model)
         if isinstance(effect, ev.Want):
             return ev.Wanted(link, effect.model, effect.kind, effect.age_s, effect.waiting, effect.spare)
         if isinstance(effect, ev.Unwant):
@@ -131,21 +133,18 @@ class Replica:
             self.id, self.index, limits.places, limits.slots[0] if limits.slots else 0, len(limits.slots),
             limits.max_batch, limits.max_concurrent_loads, models, summary,
         )  # fmt: skip
-        link.up.send(lambda: router.hear(up))
+        link.up.send(router.hear, up)
         self.hear(ev.LinkUp(link.number))
 
     def die(self) -> None:
         self.dead = True
         for link in self.links.values():
             link.up.cut = link.down.cut = True
-            self._pool.after(0.0, self._down(link))
+            self._pool.after(0.0, self._down, link)
 
-    def _down(self, link: Link) -> Callable[[], None]:
-        def tell() -> None:
-            link.router.hear(ev.ReplicaDown(self.id))
-            del link.router.links[self.id]
-
-        return tell
+    def _down(self, link: Link) -> None:
+        link.router.hear(ev.ReplicaDown(self.id))
+        del link.router.links[self.id]
 
     def hear(self, event: ResidencyEvent) -> None:
         """Give the residency an event and perform what it answers."""
@@ -158,26 +157,29 @@ class Replica:
             self.watch.step(event, effects, pool.now)
         for effect in effects:
             self._perform(effect)
-        self._waker.set(self.residency.deadline())
-        pool.checked()
+        due = self.residency.deadline()
+        if due is not None:
+            self._waker.set(due)
+        if pool.check:
+            pool.checked()
 
     def _perform(self, effect: ResidencyEffect) -> None:
         pool = self._pool
         if isinstance(effect, ev.Admit):
             self._began[effect.request] = pool.now
-            pool.after(pool.durations.work_s(effect.model), self._end(effect.request))
+            pool.after(pool.durations.work_s(effect.model), self._end, effect.request)
+        elif isinstance(effect, ev.Summarise):
+            for number in self.links:
+                self._tell(number, ev.SummaryChanged(self.id, effect.summary))
+        elif isinstance(effect, ev.Publish):
+            for number in self.links:
+                self._tell(number, ev.ModelChanged(self.id, effect.status))
         elif isinstance(effect, ev.Refuse):
             self._tell(effect.link, ev.RequestRefused(_number(effect.request), effect.why, effect.failure))
         elif isinstance(effect, ev.OfferPlace):
             self._tell(effect.link, ev.PlaceOffered(self.id))
         elif isinstance(effect, ev.Withdrawn):
             self._tell(effect.link, ev.WantWithdrawn(self.id, effect.model))
-        elif isinstance(effect, ev.Publish):
-            for number in self.links:
-                self._tell(number, ev.ModelChanged(self.id, effect.status))
-        elif isinstance(effect, ev.Summarise):
-            for number in self.links:
-                self._tell(number, ev.SummaryChanged(self.id, effect.summary))
         elif isinstance(effect, ev.Fault):
             pool.at(pool.now, lambda: pool.kill(self.id) if not self.dead else None)
         else:
@@ -188,15 +190,15 @@ class Replica:
         pool = self._pool
         if isinstance(effect, ev.Fetch):
             fetch = pool.durations.fetch(effect.key.model)
-            pool.after(fetch.seconds, lambda: self.hear(self._fetched(effect.key, fetch)))
+            pool.after(fetch.seconds, self.hear, self._fetched(effect.key, fetch))
         elif isinstance(effect, ev.Load):
             pool.loads += 1
             load = pool.durations.load(effect.key.model)
-            pool.after(load.seconds, lambda: self.hear(self._loaded(effect.key, load)))
+            pool.after(load.seconds, self.hear, self._loaded(effect.key, load))
         elif isinstance(effect, ev.Unload):
             pool.evictions += effect.why == "evicted"
             seconds = pool.durations.unload_s(effect.key.model)
-            pool.after(seconds, lambda: self.hear(ev.Unloaded(effect.key)))
+            pool.after(seconds, self.hear, ev.Unloaded(effect.key))
 
     @staticmethod
     def _fetched(key: Key, fetch: Timing) -> ResidencyEvent:
@@ -206,21 +208,17 @@ class Replica:
     def _loaded(key: Key, load: Timing) -> ResidencyEvent:
         return ev.LoadFailed(key, load.failure) if load.failure else ev.Loaded(key, load.size_bytes)
 
-    def _end(self, request: object) -> Callable[[], None]:
-        def end() -> None:
-            if self.dead:
-                return
-            began = self._began.pop(request)
-            number = _number(request)
-            link = self.links[_link(request)]
-            link.up.send(lambda: link.router.finished(number, began, self.id))
-            self.hear(ev.Ended(request))
-
-        return end
+    def _end(self, request: object) -> None:
+        if self.dead:
+            return
+        began = self._began.pop(request)
+        link = self.links[_link(request)]
+        link.up.send(link.router.finished, _number(request), began, self.id)
+        self.hear(ev.Ended(request))
 
     def _tell(self, number: int, event: SchedulerEvent) -> None:
         link = self.links[number]
-        link.up.send(lambda: link.router.hear(event))
+        link.up.send(link.router.hear, event)
 
 
 def _number(request: object) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from runtime.simulate.pool import Pool
@@ -18,9 +18,17 @@ class Wire:
         self._last = 0.0
         self.cut = False
 
-    def send(self, deliver: Callable[[], None]) -> None:
-        self._last = max(self._last, self._pool.now + self._pool.durations.delay_s())
-        self._pool.at(self._last, lambda: None if self.cut else deliver())
+    def send(self, deliver: Callable[..., None], *message: Any) -> None:
+        """Have ``deliver`` called with ``message`` when it arrives."""
+        pool = self._pool
+        when = pool.now + pool.durations.delay_s()
+        if when > self._last:
+            self._last = when
+        pool.at(self._last, self._deliver, deliver, message)
+
+    def _deliver(self, deliver: Callable[..., None], message: tuple[Any, ...]) -> None:
+        if not self.cut:
+            deliver(*message)
 
 
 class Link:
@@ -46,7 +54,7 @@ class Waker:
         if when is None or (self._at is not None and self._at <= when and self._at > self._pool.now):
             return
         self._at = when
-        self._pool.at(when, lambda: self._ring(when))
+        self._pool.at(when, self._ring, when)
 
     def _ring(self, when: float) -> None:
         if self._at == when:

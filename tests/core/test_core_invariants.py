@@ -37,6 +37,9 @@ SPOIL_RESIDENCY: dict[str, Callable[[Residency], object]] = {
     "the cap": lambda r: setattr(r.state.caches[0], "cap", 1),
     "states": lambda r: r.state.caches[0].count.update(resident=9),
     "idle": lambda r: r.state.caches[0].idle.clear(),
+    "a model that is not idle": lambda r: r.state.caches[0].idle.update(a=entry(r, "a")),  # type: ignore[dict-item]
+    "blocked": lambda r: setattr(r.state.caches[0], "blocked", 1),
+    "coldest": lambda r: setattr(r.state.caches[0], "coldest", entry(r, "a")),
     "waiters": lambda r: r.state.waiters.update({7: key("a")}),
     "a newcomer that does not load": lambda r: r.state.newcomers.started(key("b")),
     "an unstarted want": lambda r: r.state.wants[0].open(key("c")),
@@ -59,6 +62,10 @@ SPOIL_SCHEDULER: dict[str, Callable[[Scheduler], object]] = {
     "in flight": lambda s: setattr(s.state.pool.by_id["r0"], "in_flight", 3),
     "room": lambda s: setattr(s.state.pool, "room", 0),
     "up": lambda s: setattr(s.state.pool, "up", 0),
+    "able": lambda s: setattr(s.state.pool, "able", 0b10),
+    "vacant": lambda s: setattr(s.state.pool, "vacant", 0),
+    "pressed": lambda s: setattr(s.state.pool.by_id["r0"], "ready_for", -1),
+    "the only holder": lambda s: setattr(s.state.models["a"], "sole", None),
     "low": lambda s: setattr(s.state.pool, "low", 0),
     "levels": lambda s: s.state.pool.levels.reverse(),
     "queued": lambda s: setattr(s.state, "queued", 9),
@@ -78,6 +85,16 @@ def test_a_spoilt_router_is_noticed(what: str) -> None:
     check_scheduler(router.scheduler)
     SPOIL_SCHEDULER[what](router.scheduler)
     with pytest.raises(InvariantBroken):
+        check_scheduler(router.scheduler)
+
+
+def test_a_queue_that_no_place_would_look_for_is_noticed() -> None:
+    router = Router()
+    router.up("r0", held=("a",), places=1)
+    for _ in range(2):
+        router.arrive("a")
+    router.scheduler.state.pool.awaited = 0
+    with pytest.raises(InvariantBroken, match="awaited"):
         check_scheduler(router.scheduler)
 
 
