@@ -33,7 +33,7 @@ def check_residency(residency: Residency, now: float, *, lowered: bool = False) 
         broken("no lease without its model", residency)
     if claims != len(state.claims):
         broken("claims are counted", residency)
-    if any((entry := state.entry(key)) is None or entry.state != "loading" for key in state.newcomers.loading):
+    if any((found := state.entry(key)) is None or found.state != "loading" for key in state.newcomers.loading):
         broken("newcomers are loading", residency)
     if state.budget.used != used:
         broken("bytes add up", residency)
