@@ -11,7 +11,8 @@ from runtime.core.decisions import Decisions
 from runtime.core.events import Expect, Release, SchedulerEffect, Unwant, Want, WantKind
 from runtime.core.failures import FailureMemory
 from runtime.core.models import Bid, Demand, Model
-from runtime.core.pool import Pool, ReplicaView
+from runtime.core.pool import Pool
+from runtime.core.replica_view import ReplicaView
 
 Effects = list[SchedulerEffect]
 

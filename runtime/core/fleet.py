@@ -7,7 +7,7 @@ from runtime.core.demands import Demands
 from runtime.core.events import Dispatch, Failure
 from runtime.core.models import Model, Waiting
 from runtime.core.news import News
-from runtime.core.pool import ReplicaView
+from runtime.core.replica_view import ReplicaView
 from runtime.core.router_state import MAX_RETRY_AFTER_S, Effects, RouterState
 from runtime.core.serving import Serving
 

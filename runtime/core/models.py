@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from runtime.core.pool import Pool, ReplicaView
+from runtime.core.pool import Pool
+from runtime.core.replica_view import ReplicaView
 from runtime.core.ring import point_of
 
 

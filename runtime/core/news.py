@@ -6,7 +6,7 @@ from runtime.core import events as ev
 from runtime.core.demands import Demands
 from runtime.core.events import Failure
 from runtime.core.models import Bid, Model
-from runtime.core.pool import ReplicaView
+from runtime.core.replica_view import ReplicaView
 from runtime.core.router_state import Effects, RouterState
 from runtime.core.serving import Serving
 

@@ -2,107 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import insort
-from typing import TYPE_CHECKING
-
+from runtime.core.buckets import Buckets
 from runtime.core.events import ReplicaUp, Summary
+from runtime.core.replica_view import ReplicaView
 from runtime.core.ring import Ring
-
-if TYPE_CHECKING:
-    from runtime.core.models import Model
 
 QUARTERS = 4  # free slots are compared in quarters, so that routers that hear of one load later still agree
 LEVELS = 8  # load is compared in eighths of the places
-
-
-class ReplicaView:
-    """One replica as published, and what this router has in flight there."""
-
-    __slots__ = (
-        "able", "bids", "bit", "blocked", "cold", "crowd", "draining", "fetching", "id", "in_flight", "index",
-        "last", "level", "level_from", "level_to", "loading", "loose", "max_batch", "max_loads", "models", "number",
-        "others", "owed", "places", "pressed", "ready_for", "run", "slack", "slots", "spare", "summary",
-        "vacant",
-    )  # fmt: skip
-
-    def __init__(self, event: ReplicaUp, number: int) -> None:
-        self.id = event.replica
-        self.index = event.index
-        self.number = number
-        self.bit = 1 << number
-        self.places = max(1, event.places)
-        self.slots = event.slots
-        self.max_batch = max(1, event.max_batch)
-        self.max_loads = max(
-            1, min(event.max_concurrent_loads, event.slots) if event.slots > 0 else event.max_concurrent_loads
-        )
-        self.summary = event.summary
-        self.ready_for = 0  # how many more wants could start now, as published
-        self.in_flight = 0  # requests of this router
-        self.others = 0  # requests of other routers, as last published
-        self.level = 0  # eighths of the places in use
-        self.level_from = 0  # the least requests of this router at this level,
-        self.level_to = 0  # and of the next one
-        self.owed = False  # it refused for want of a place and will offer one
-        self.draining = False  # nothing new goes there: it drains, or is suspect
-        self.loose = False  # once it drains: what ``Pool.loose`` said of it before
-        self.models: dict[str, Model] = {}  # resident there
-        self.fetching: dict[str, Model] = {}  # its file is on the way there
-        self.loading: dict[str, Model] = {}  # loading there
-        self.last: Model | None = None  # the model served last from a queue
-        self.run = 0  # requests of it served in a row
-        self.bids = 0  # wants of this router that it has not answered
-        self.cold = 0  # buckets in which the pool has it
-        self.crowd = 0
-        self.spare = 0
-        self.blocked = False  # every slot is pinned or held by a long request
-        self.able = False  # whether it is in the pool's mask of that name; so the next two
-        self.vacant = False
-        self.slack = False
-        self.pressed = False  # a want of this router may be one that cannot start, as published
-
-    @property
-    def startable(self) -> int:
-        """How many of this router's unstarted wants could start now, as published."""
-        own = self.bids - len(self.loading)
-        others = max(0, self.summary.wants - own)
-        return self.summary.free_slots + self.summary.evictable - others
-
-    def __repr__(self) -> str:
-        return f"<ReplicaView {self.id} {self.in_flight}/{self.places} {'owed ' * self.owed}{list(self.models)}>"
-
-
-class Buckets:
-    """Replicas grouped by a small published number, as masks."""
-
-    def __init__(self) -> None:
-        self.masks: dict[int, int] = {}
-        self._order: list[int] = []  # the numbers that have any, the lowest first
-
-    def move(self, bit: int, old: int, new: int) -> None:
-        self.leave(bit, old)
-        if new not in self.masks:
-            insort(self._order, new)
-        self.masks[new] = self.masks.get(new, 0) | bit
-
-    def leave(self, bit: int, old: int) -> None:
-        rest = self.masks.get(old, 0) & ~bit
-        if rest:
-            self.masks[old] = rest
-        elif self.masks.pop(old, None) is not None:
-            self._order.remove(old)
-
-    def lowest(self, among: int) -> int:
-        """Return the lowest number of any of ``among``; 0 if none."""
-        return next((number for number in self._order if self.masks[number] & among), 0)
-
-    def best(self, among: int, *, highest: bool) -> int:
-        """Return those of ``among`` in the highest or lowest bucket that has any."""
-        for number in reversed(self._order) if highest else self._order:
-            found = self.masks[number] & among
-            if found:
-                return found
-        return 0
 
 
 class Pool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from runtime.core.decisions import Candidate
-from runtime.core.pool import Pool, ReplicaView
+from runtime.core.pool import Pool
+from runtime.core.replica_view import ReplicaView
 from runtime.core.ring import FEW, weigh
 
 SHOWN = 4  # candidates kept in a decision

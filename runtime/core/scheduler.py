@@ -17,7 +17,7 @@ from runtime.core.events import Dispatch, Failure, SchedulerEvent, SchedulerLimi
 from runtime.core.fleet import Fleet
 from runtime.core.models import Model, Waiting
 from runtime.core.news import News
-from runtime.core.pool import ReplicaView
+from runtime.core.replica_view import ReplicaView
 from runtime.core.router_state import Effects, RouterState
 from runtime.core.serving import Serving
 

@@ -6,7 +6,7 @@ from runtime.core import ranking
 from runtime.core.demands import Demands
 from runtime.core.events import Dispatch, Fail, Failure
 from runtime.core.models import Demand, Model, Queue, Waiting
-from runtime.core.pool import ReplicaView
+from runtime.core.replica_view import ReplicaView
 from runtime.core.ring import point_of
 from runtime.core.router_state import Effects, RouterState
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from runtime.core import events as ev
 from runtime.core.events import Request, SchedulerEffect, SchedulerEvent
 from runtime.core.models import Demand, Model
-from runtime.core.pool import LEVELS, Pool, ReplicaView
+from runtime.core.pool import LEVELS, Pool
+from runtime.core.replica_view import ReplicaView
 from runtime.core.scheduler import Scheduler
 from runtime.simulate.rule import broken, require
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runtime.core.pool import Buckets
+from runtime.core.buckets import Buckets
 from runtime.core.ring import POINTS_PER_INDEX, Ring, point_of, weigh
 
 
