@@ -257,6 +257,7 @@ class LogWriter:
                     self._write(stream, line, 1)
                 if pending:
                     self._write_pending()
+                    self._tell_of_losses()
             finally:
                 self._writing = False
 
@@ -274,11 +275,21 @@ class LogWriter:
 
     def _write(self, stream: SegmentWriter, data: bytes, lines: int) -> None:
         """Write whole lines; where the disk works again, say what was lost."""
-        if self._closed or not stream.write(data, lines) or not stream.lost_lines:
-            return
+        if not self._closed and stream.write(data, lines) and stream.lost_lines:
+            self._tell_lost(stream)
+
+    def _tell_of_losses(self) -> None:
+        """Try to tell of lost lines although no further line comes."""
+        for stream in (self._events, self._requests):
+            if stream.lost_lines and not self._closed:
+                self._tell_lost(stream)
+
+    def _tell_lost(self, stream: SegmentWriter) -> None:
+        """Say how many lines a stream has lost; where the disk takes not even that, later."""
         lost, stream.lost_lines = stream.lost_lines, 0
         message = f"{lost} log lines were lost: {stream.error}."
-        stream.write(self._own_record(message, events.LOG_LOST, level="WARNING", lost=lost))
+        if not stream.write(self._own_record(message, events.LOG_LOST, level="WARNING", lost=lost), 0):
+            stream.lost_lines += lost
 
     def _report_skipped(self, now: float) -> None:
         self._reported_at = now

@@ -183,6 +183,22 @@ def test_lines_lost_to_a_bad_disk_are_counted_and_reported(
     assert os.strerror(errno.EEXIST) in lost.msg or os.strerror(errno.ENOTDIR) in lost.msg
 
 
+def test_lost_lines_are_told_of_although_no_further_line_comes(
+    make_writer: MakeWriter, tmp_path: Path, clock: FakeClock, read: Read
+) -> None:
+    blocker = tmp_path / "Model-EjYmnQ"
+    blocker.write_text("a file where the folder should be")
+    writer = make_writer()
+    writer.event("lost")
+    clock.advance(1.0)
+    writer.flush()  # not even that they are lost can be written: none may be forgotten for it
+    blocker.unlink()
+    clock.advance(1.0)
+    writer.flush()
+    [told] = read()
+    assert (told.event, told.fields) == (events.LOG_LOST, {"lost": 1})
+
+
 def test_a_disk_that_fills_up_in_the_middle_of_a_line(
     make_writer: MakeWriter, tmp_path: Path, clock: FakeClock, read: Read
 ) -> None:
