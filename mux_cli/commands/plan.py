@@ -53,7 +53,8 @@ P99Option = Annotated[
 VaryOption = Annotated[
     Literal["replicas", "slots"], typer.Option(help="What may grow: replicas, or the slots of each.")
 ]
-SvgOption = Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Also draw the curve into a file.")]
+SvgOption = Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Also draw the curve into an SVG file.")]
+PngOption = Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Also draw the curve into a PNG file.")]
 
 
 @app.command(
@@ -88,6 +89,7 @@ def plan(
     work_s: WorkTimeOption = "",
     policy: PolicyOption = None,
     svg: SvgOption = None,
+    png: PngOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Tell how many replicas and slots a trace needs: the miss-ratio curve, and the smallest pool that will do.
@@ -99,7 +101,9 @@ def plan(
     from runtime.simulate.sizing import Target
 
     if svg is not None and svg.suffix not in ("", ".svg"):
-        raise UsageProblem(f"--svg draws SVG, not what {str(svg)!r} promises.", hint="Any browser turns SVG into PNG.")
+        raise UsageProblem(f"--svg draws SVG, not what {str(svg)!r} promises.", hint="--png draws PNG.")
+    if png is not None:
+        _require_pillow()
     traffic = Traffic(trace, zipf, models, hot, scan, drift, rate, clients, requests, seed, deployment)
     requested = traffic.to_trace()
     typed = Typed(replicas, slots, places, routers, max_concurrent_loads, load_s, work_s, policy)
@@ -107,7 +111,9 @@ def plan(
     target = Target(target_hit_rate, target_p99)
     curve = MissRatioCurve.of(requested)
     sizing = _size(shape, requested, traffic, target, curve, vary, as_json)
-    _show(shape, requested, target, curve, sizing, svg, as_json)
+    _show(shape, requested, target, curve, sizing, as_json)
+    if svg is not None or png is not None:
+        _draw(requested, target, curve, sizing, svg, png)
 
 
 def _size(
@@ -155,27 +161,52 @@ def _show(
     target: Target,
     curve: MissRatioCurve,
     sizing: Sizing | None,
-    svg: Path | None,
     as_json: bool,
 ) -> None:
     from mux_cli.console import put, put_json, say
     from runtime.simulate import chart
-    from runtime.simulate.svg import picture
 
-    chosen = sizing.chosen.shape.pooled_slots if sizing is not None and sizing.chosen is not None else None
-    if svg is not None:
-        _write(svg, picture(curve, f"Hit rate: {trace.name}", target=target.hit_rate, chosen=chosen))
     if as_json:
         put_json(_document(trace, target, curve, sizing))
         return
     say()
-    for line in chart.lines(curve, target=target.hit_rate, chosen=chosen):
+    for line in chart.lines(curve, target=target.hit_rate, chosen=_chosen_slots(sizing)):
         put(line)
     put()
     for line in _verdict(shape, target, curve, sizing):
         put(line)
+
+
+def _chosen_slots(sizing: Sizing | None) -> int | None:
+    return sizing.chosen.shape.pooled_slots if sizing is not None and sizing.chosen is not None else None
+
+
+def _draw(
+    trace: Trace, target: Target, curve: MissRatioCurve, sizing: Sizing | None, svg: Path | None, png: Path | None
+) -> None:
+    from mux_cli.console import say
+    from runtime.simulate import png as in_pixels
+    from runtime.simulate import svg as in_lines
+
+    title, chosen = f"Hit rate: {trace.name}", _chosen_slots(sizing)
     if svg is not None:
+        _write(svg, in_lines.picture(curve, title, target=target.hit_rate, chosen=chosen).encode())
         say(f"The curve is drawn in {svg}.")
+    if png is not None:
+        _write(png, in_pixels.picture(curve, title, target=target.hit_rate, chosen=chosen))
+        say(f"The curve is drawn in {png}.")
+
+
+def _require_pillow() -> None:
+    """Raise ``UsageProblem`` where a PNG cannot be drawn: before the work, not after it."""
+    from importlib.util import find_spec
+
+    from mux_cli.exits import UsageProblem
+
+    if find_spec("PIL") is None:
+        raise UsageProblem(
+            "--png needs Pillow, which is not installed.", hint="pip install pillow, or draw with --svg."
+        )
 
 
 def _verdict(shape: Shape, target: Target, curve: MissRatioCurve, sizing: Sizing | None) -> list[str]:
@@ -203,12 +234,12 @@ def _verdict(shape: Shape, target: Target, curve: MissRatioCurve, sizing: Sizing
     return [*found, f"The smallest pool in which {target}: {pool} with {slots_each}."]
 
 
-def _write(path: Path, picture: str) -> None:
+def _write(path: Path, picture: bytes) -> None:
     """Write a picture. Raises ``UsageProblem`` where that cannot be."""
     from mux_cli.exits import UsageProblem
 
     try:
-        path.write_text(picture)
+        path.write_bytes(picture)
     except OSError as exc:
         raise UsageProblem(f"{str(path)!r} cannot be written: {exc.strerror}.") from exc
 

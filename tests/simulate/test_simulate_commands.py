@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 Run = Callable[..., Result]
@@ -137,12 +138,15 @@ def test_the_curve_alone(mux: Run) -> None:
 
 def test_the_smallest_pool_for_a_target(mux: Run, tmp_path: Path) -> None:
     args = ("plan", "--zipf", "1.0", "--rate", "50", *SMALL, "--target-hit-rate", "0.7", "--target-p99", "0.15")
-    result = mux(*args, "--svg", "curve.svg")
+    result = mux(*args, "--svg", "curve.svg", "--png", "curve.png")
     assert result.exit_code == 0
     assert "◄ 70 %" in result.stdout
     assert "The smallest pool in which 70 % of requests hit and 99 % begin within 150 ms:" in result.stdout
     assert "enough" in result.stderr
     assert (tmp_path / "curve.svg").read_text().startswith("<svg")
+    with Image.open(tmp_path / "curve.png") as drawn:
+        assert drawn.size == (1440, 840)
+        assert (31, 111, 235) in {color for _, color in drawn.convert("RGB").getcolors(1 << 20) or []}, "the curve"
     found = loads(mux(*args, "--json", "--vary", "slots"))
     assert found["chosen"]["met"]
     assert found["chosen"]["replicas"] == 2

@@ -191,7 +191,8 @@ def test_absurd_numbers_and_names_are_usage_problems(args: tuple[str, ...], said
 
 
 def test_a_long_title_fits_into_the_picture() -> None:
-    from runtime.simulate.svg import LONGEST, picture
+    from runtime.simulate.frame import LONGEST
+    from runtime.simulate.svg import picture
 
     drawn = picture(MissRatioCurve.of(Listed(["a", "b", "a"])), f"Hit rate: /var{'/lib' * 40}/logs")
     [title] = [line for line in drawn.splitlines() if 'class="t"' in line]
@@ -232,12 +233,12 @@ def test_the_target_is_marked_at_its_height(target: float, label: str) -> None:
 
 
 def test_the_chosen_pool_is_marked_on_the_curve() -> None:
-    from runtime.simulate import svg
+    from runtime.simulate import frame, svg
 
     curve = MissRatioCurve.of(Listed(list("abcdefgh" * 3)))
     drawn = svg.picture(curve, "t", chosen=8)
     [dot] = [line for line in drawn.splitlines() if line.startswith("<circle")]
-    assert f'cx="{svg.WIDTH - svg.RIGHT:.1f}"' in dot
+    assert f'cx="{frame.WIDTH - frame.RIGHT:.1f}"' in dot
 
 
 @pytest.mark.parametrize(
