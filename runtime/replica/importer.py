@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import itertools
 import linecache
 import os
 import traceback
@@ -98,22 +99,30 @@ def is_library(filename: str) -> bool:
 
 
 def _trim(exc: BaseException, seen: set[int]) -> None:
-    """Take our frames and the import machinery's off the front, in the whole chain of causes."""
+    """Take our frames and the import machinery's out, in the whole chain of causes."""
     while id(exc) not in seen:
         seen.add(id(exc))
-        exc.__traceback__ = _first_of_user(exc.__traceback__)
+        exc.__traceback__ = _of_user(exc.__traceback__)
         following = exc.__cause__ or (None if exc.__suppress_context__ else exc.__context__)
         if following is None:
             return
         exc = following
 
 
-def _first_of_user(start: TracebackType | None) -> TracebackType | None:
+def _of_user(start: TracebackType | None) -> TracebackType | None:
+    """Return a traceback without our frames, but for those below the last of the user's: what went wrong there."""
+    frames = []
     current = start
-    while current is not None and is_machinery(current.tb_frame.f_code.co_filename):
+    while current is not None:
+        frames.append(current)
         current = current.tb_next
-    # all frames are ours: a call with wrong arguments, or a syntax error; the exception says the rest
-    return current
+    users = [number for number, one in enumerate(frames) if not is_machinery(one.tb_frame.f_code.co_filename)]
+    if not users:
+        return None  # a call with wrong arguments, or a syntax error: the exception says the rest
+    kept = [frames[number] for number in users] + frames[users[-1] + 1 :]
+    for one, following in itertools.pairwise(kept):
+        one.tb_next = following
+    return kept[0]
 
 
 def is_machinery(filename: str) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import runtime
 from runtime.errors import StartError
 from runtime.replica.importer import describe, import_object, user_place, user_traceback
 from runtime.replica.size import size_bytes
@@ -60,6 +63,17 @@ def test_causes_are_trimmed_too(app: App, short_dir: Path) -> None:
     assert "ZeroDivisionError" in text
     assert "The above exception was the direct cause" in text
     assert user_place(caught.value) == (f"{name}.py", 9)
+
+
+def test_our_frames_between_the_users_are_left_out_and_the_last_ones_stay(app: App, short_dir: Path) -> None:
+    name = app("def handler(ours):\n    ours(loader)\n\ndef loader():\n    1 / 0\n\ndef wrong(ours):\n    ours(0)\n")
+    ours: dict[str, Any] = {}
+    exec(compile("def call(f):\n    f()\n", str(Path(runtime.__file__).parent / "between.py"), "exec"), ours)
+    for function, files in (("handler", [f"{name}.py"] * 2), ("wrong", [f"{name}.py", "between.py"])):
+        with pytest.raises((ZeroDivisionError, TypeError)) as caught:
+            import_object(f"{name}:{function}", "loader", str(short_dir))(ours["call"])
+        places = re.findall(r'File "(.+)", line', user_traceback(caught.value))
+        assert [place.rpartition("/")[2] for place in places if place != __file__] == files
 
 
 def test_describes_in_one_line() -> None:
