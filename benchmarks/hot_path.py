@@ -38,7 +38,7 @@ from runtime.link.frames import (
 from runtime.observe.logs import Identity, LogWriter
 from runtime.router.router import Router
 
-REQUEST_BYTES = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nserve-multiplexed-model-id: %d\r\nserve_multiplexed_model_id: %d\r\n\r\n"
+REQUEST_BYTES = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nserve-multiplexed-model-id: %d\r\n\r\n"
 IN_FLIGHT = 64
 DEADLINE_S = 10.0  # for the link to come up
 
@@ -133,7 +133,7 @@ async def rounds(count: int) -> list[float]:
         for turn in range(count):
             began = time.perf_counter()
             for number, client in enumerate(clients):
-                client.data_received(REQUEST_BYTES % (number % 4, number % 4))
+                client.data_received(REQUEST_BYTES % (number % 4))
             link.outbox.flush()
             frames = [data for data in wire.data if data[8] == REQUEST]
             for data in frames:

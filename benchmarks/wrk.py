@@ -13,7 +13,7 @@ SCRIPT = """
 local ids, requests, turn = {"1", "2", "3", "4"}, {}, 0
 init = function()
   for i, id in ipairs(ids) do
-    requests[i] = wrk.format("GET", "/", {["serve_multiplexed_model_id"] = id, ["serve-multiplexed-model-id"] = id})
+    requests[i] = wrk.format("GET", "/", {["serve-multiplexed-model-id"] = id})
   end
 end
 request = function() turn = turn % 4 + 1; return requests[turn] end
