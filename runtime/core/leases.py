@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from typing import Final
 
 from runtime.core.events import Key, Request
 from runtime.core.slots import Cache, Entry, History
@@ -21,6 +22,9 @@ class Lease:
         self.stuck = False
 
 
+_NO_WAITS: Final[dict[int, Key]] = {}  # of nearly all requests; never written to
+
+
 class Running:
     """One admitted request. Most hold one lease, so the first is kept beside the rare others."""
 
@@ -29,13 +33,17 @@ class Running:
     def __init__(self, now: float, lease: Lease | None) -> None:
         self.admitted = now
         self.lease = lease
-        self.others: list[Lease] = []  # of user code that asked for more than its request's model
-        self.waits: dict[int, Key] = {}  # waiter → what its user code waits for
+        self.others: tuple[Lease, ...] = ()  # of user code that asked for more than its request's model
+        self.waits = _NO_WAITS  # waiter → what its user code waits for
 
     def leases(self) -> Iterator[Lease]:
         if self.lease is not None:
             yield self.lease
         yield from self.others
+
+    def wait(self, waiter: int, key: Key) -> None:
+        """Note that user code of this request waits for a model."""
+        self.waits = {**self.waits, waiter: key}
 
     def find(self, entry: Entry) -> Lease | None:
         return next((lease for lease in self.leases() if lease.entry is entry), None)

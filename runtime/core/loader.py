@@ -138,7 +138,7 @@ class Loader:
             if running is not None:
                 running.waits.pop(waiter.id, None)
                 if running.find(entry) is None:
-                    running.others.append(state.leases.take(cache, entry, now, claimed=True))
+                    running.others += (state.leases.take(cache, entry, now, claimed=True),)
                     state.arm(now + state.limits.drain_limit_s)
             out.append(Give(waiter.id, entry.key, hit=False, case=231))
         state.settle(entry, now)

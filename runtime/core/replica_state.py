@@ -32,6 +32,7 @@ class ReplicaState:
         self.policy = POLICIES[limits.eviction]
         self.history = History(max(HISTORY_LEAST, HISTORY_PER_SLOT * slots), HALF_LIFE_PER_SLOT * max(4, slots))
         self.caches = [Cache(number, cap) for number, cap in enumerate(limits.slots)]
+        self.early = False  # a dispatched request needs its model resident: one cache, loaded at admission
         self.wants = [Wants() for _ in limits.slots]
         self.budget = Budget(limits.max_bytes, self.history, slots)
         self.leases = Leases(self.history)
@@ -47,11 +48,13 @@ class ReplicaState:
         self.pressed = False  # a want waits, a model drains or too much is held: whatever comes free matters
         self.dirty = True  # the summary may have changed since it was last sent
         self.due = inf  # when something must be looked at again; never later than needed
+        self.apply(limits)
 
     def apply(self, limits: ReplicaLimits) -> None:
         """Take changed limits; the number of caches is the code's and stays."""
         self.limits = limits
         self.policy = POLICIES[limits.eviction]
+        self.early = limits.load_early and len(self.caches) == 1
         for cache, cap in zip(self.caches, limits.slots, strict=True):
             cache.cap = cap
             cache.coldest = None
@@ -71,11 +74,6 @@ class ReplicaState:
     @property
     def loading(self) -> int:
         return sum(cache.count["loading"] for cache in self.caches)
-
-    @property
-    def early(self) -> bool:
-        """Whether a dispatched request needs its model resident: exactly one cache, loaded at admission."""
-        return self.limits.load_early and len(self.caches) == 1
 
     def new(self, key: Key) -> bool:
         """Return whether only its load can tell that a model exists: there is no source, and none has succeeded."""

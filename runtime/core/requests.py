@@ -110,7 +110,7 @@ class Requests:
         elif entry is not None and entry.state == "resident":
             if running is not None:
                 cache = state.caches[event.key.cache]
-                running.others.append(state.leases.take(cache, entry, now, claimed=True))
+                running.others += (state.leases.take(cache, entry, now, claimed=True),)
                 state.arm(now + state.limits.drain_limit_s)
             out.append(ev.Give(event.waiter, event.key, case=230))
         else:
@@ -129,7 +129,7 @@ class Requests:
         want.waiters[event.waiter] = Waiter(event.waiter, request, now)
         state.wants[event.key.cache].changed(want)
         if running is not None:
-            running.waits[event.waiter] = event.key
+            running.wait(event.waiter, event.key)
             if running.lease is not None and not running.lease.claimed:
                 lease, running.lease = running.lease, None
                 self._lease_over(state.leases.drop(lease), now, out)
