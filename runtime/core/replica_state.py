@@ -47,6 +47,7 @@ class ReplicaState:
         self.stopping = False
         self.pressed = False  # a want waits, a model drains or too much is held: whatever comes free matters
         self.dirty = True  # the summary may have changed since it was last sent
+        self.moved = False  # and a model's state was published since: a summary from before does not go with it
         self.due = inf  # when something must be looked at again; never later than needed
         self.apply(limits)
 
@@ -87,5 +88,5 @@ class ReplicaState:
             self.arm(now + self.limits.idle_unload_s)
 
     def publish(self, status: ModelStatus, out: list[ResidencyEffect]) -> None:
-        self.dirty = True
+        self.dirty = self.moved = True
         out.append(Publish(status, case=270))

@@ -65,7 +65,7 @@ class Residency:
         if now >= self.state.due:
             self._tick(now, out)
         self._handlers[type(event)](event, now, out)
-        if self.state.dirty and now >= self._summariser.due:
+        if self.state.dirty and (self.state.moved or now >= self._summariser.due):
             self._summariser.send(now, out)
         return out
 

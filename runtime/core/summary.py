@@ -1,4 +1,4 @@
-"""What a replica publishes of its load: quantised, and at most every 10 ms."""
+"""What a replica publishes of its load: quantised, with every change of a model's state, else every 10 ms at most."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Summariser:
 
     def send(self, now: float, out: list[ResidencyEffect]) -> None:
         """Send the summary if it differs from the last one."""
-        self._state.dirty = False
+        self._state.dirty = self._state.moved = False
         summary = self.summary(now)
         if summary != self._sent:
             self._sent = summary

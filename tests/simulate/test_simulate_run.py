@@ -218,3 +218,11 @@ def test_the_picture_is_svg() -> None:
         assert "target 80 %" in texts
         assert (f"{chosen} slots" in texts) == (chosen is not None)
     assert "target" not in picture(MissRatioCurve.of(Listed([])), "empty")
+
+
+@pytest.mark.parametrize("load_s", [0.0005, 0.001, 0.01])
+def test_as_many_models_as_slots_are_loaded_once_each_however_quick_the_loads(load_s: float) -> None:
+    shape = Shape(replicas=2, slots=2, places=8, load_s=Span(load_s, load_s), work_s=Span(0.001, 0.001))
+    for seed in range(20):
+        traffic = Synthetic(Mix(models=4, exponent=0.0), count=100, rate=1000.0, seed=seed)
+        assert simulate(shape, traffic, clients=8, seed=seed).loads == 4, f"seed {seed}"
