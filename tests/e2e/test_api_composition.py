@@ -150,7 +150,7 @@ def test_a_deployment_that_would_wait_for_itself_is_refused(chain: Cli) -> None:
 
 
 def test_a_constructor_may_call_another_deployment(chain: Cli) -> None:
-    assert chain.ask(path="/early")[:2] == (200, "42")
+    assert chain.ask(path="/early")[:2] == (200, 42)
 
 
 def test_a_response_as_an_argument_arrives_as_its_value(chain: Cli) -> None:
