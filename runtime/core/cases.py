@@ -30,6 +30,7 @@ CASES: Final[dict[int, str]] = {
     130: "the last waiting request of the model was dispatched: its claims are released",
     131: "a place was offered and nothing waits for it",
     132: "the replica does not answer: its unstarted wants are taken back",
+    133: "an older request came back to the queue: the want is as old as that",
     # and fails
     140: "the queue is full",
     141: "too many distinct models wait",

@@ -17,7 +17,8 @@ class Claims:
     """Claims by link, each for ``grace_s`` at most.
 
     A claim protects from a yield only until the first requests that its router sends have come, so that no load is
-    for nothing, however long a message takes.
+    for nothing, however long a message takes. Those that come and are refused protect no longer than they would have:
+    a router that always has more of them must not keep a model for ever.
     """
 
     def __init__(self, grace_s: float) -> None:
@@ -25,9 +26,16 @@ class Claims:
         self._until: OrderedDict[tuple[LinkId, Entry], float] = OrderedDict()  # the first to lapse first
 
     def grant(self, link: LinkId, entry: Entry, now: float) -> None:
-        entry.claims.setdefault(link, now + self.grace_s)
+        self._keep(link, entry, now + self.grace_s, now + self.grace_s)
+
+    def refuse(self, link: LinkId, entry: Entry, now: float) -> None:
+        """Keep an entry for a request of ``link`` that found every place taken, until that comes again."""
+        self._keep(refused(link), entry, entry.claims.get(link, now), now + self.grace_s)
+
+    def _keep(self, link: LinkId, entry: Entry, unyielding: float, until: float) -> None:
+        entry.claims.setdefault(link, unyielding)
         self._until.pop((link, entry), None)
-        self._until[link, entry] = now + self.grace_s
+        self._until[link, entry] = until
 
     @staticmethod
     def served(link: LinkId, entry: Entry, until: float) -> float | None:

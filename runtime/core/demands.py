@@ -128,9 +128,22 @@ class Demands:
         else:
             demand.copy = bid
             spare = self._spare(view, model)
+        self._want(model, demand, view, kind, spare, case, now, out)
+        self._decisions.note(now, case, model.name, view.id, ranking.candidates(self._pool, view))
+
+    @staticmethod
+    def _want(
+        model: Model, demand: Demand, view: ReplicaView, kind: WantKind, spare: str | None, case: int, now: float,
+        out: Effects,
+    ) -> None:  # fmt: skip
         age_s = now - demand.queue.head.arrived_at
         out.append(Want(view.id, model.name, kind, age_s, len(demand.queue), spare, case=case))
-        self._decisions.note(now, case, model.name, view.id, ranking.candidates(self._pool, view))
+
+    def aged(self, model: Model, demand: Demand, now: float, out: Effects) -> None:
+        """Say anew how old the cold want is: a request that had left the queue is at its head again."""
+        bid = demand.cold
+        if bid is not None and not bid.withdrawing and model.name not in bid.view.loading:
+            self._want(model, demand, bid.view, "cold", None, 133, now, out)
 
     def _spare(self, view: ReplicaView, model: Model) -> str | None:
         """Return a model that ``view`` may give up for a copy, since another replica has it and nobody waits."""

@@ -88,3 +88,8 @@ MESSAGES: Final[dict[str, str]] = {
 def failure_of(code: str, key: Key, retry_after_s: float | None = None) -> Failure:
     """Return the failure of ``code`` in words."""
     return Failure(code, MESSAGES[code].format(model=key.model), retry_after_s)
+
+
+def not_returned(key: Key) -> Failure:
+    """Return why a model cannot be loaded whose last load or cleanup was given up and still runs."""
+    return Failure("load_timeout", f"an earlier load or cleanup of model {key.model!r} has not returned yet")

@@ -20,7 +20,7 @@ from runtime.core.events import (
     Unload,
     UnloadReason,
 )
-from runtime.core.failures import failure_of
+from runtime.core.failures import failure_of, not_returned
 from runtime.core.replica_state import ReplicaState
 from runtime.core.slots import Entry
 from runtime.core.wants import Want
@@ -254,6 +254,9 @@ class Loader:
             self._abandon(key, now, out)
             self._unloads[key] = inf  # it keeps its slot until the cleanup returns
             self._unloads.move_to_end(key)
+            want = self._state.wants[key.cache].get(key.model)
+            if want is not None:
+                self.fail(want, not_returned(key), now, out)
 
     def _abandon(self, key: Key, now: float, out: Effects) -> None:
         state = self._state
@@ -261,9 +264,17 @@ class Loader:
         cache.move(cache.entries[key.model], "abandoned", now)
         state.newcomers.failed(key)
         self._announce(key, out)
-        if cache.count["abandoned"] == cache.cap and not self._faulted:
+        if not self._faulted and state.jammed(cache, "abandoned"):
             self._faulted = True
-            out.append(Fault(f"every slot is held by a load or cleanup that does not return ({key.model})", case=290))
+            text = "every slot, or all of the bytes, is held by loads or cleanups that do not return"
+            out.append(Fault(f"{text} ({key.model})", case=290))
+
+    def hanging(self, key: Key, now: float) -> Failure | None:
+        """Return why ``key`` cannot be loaded, and remember it, while an abandoned load or cleanup of it still runs."""
+        entry = self._state.entry(key)
+        if entry is None or entry.state != "abandoned":
+            return None
+        return self._state.failures.remember(key, not_returned(key), now)
 
     def fetching(self, key: Key) -> bool:
         """Return whether a fetch of ``key`` has not returned yet."""

@@ -6,6 +6,7 @@ from runtime.core.buckets import Buckets
 from runtime.core.events import ReplicaUp, Summary
 from runtime.core.replica_view import ReplicaView
 from runtime.core.ring import Ring
+from runtime.core.slots import UNLIMITED
 
 QUARTERS = 4  # free slots are compared in quarters, so that routers that hear of one load later still agree
 LEVELS = 8  # load is compared in eighths of the places
@@ -115,7 +116,7 @@ class Pool:
         bit = view.bit
         view.summary = summary
         view.ready_for = summary.free_slots + summary.evictable - summary.wants
-        blocked = view.slots >= 0 and view.slots <= summary.stuck
+        blocked = summary.stuck >= (view.slots if view.slots >= 0 else UNLIMITED)
         if blocked != view.blocked:
             view.blocked = blocked
             self.blocked ^= bit

@@ -9,7 +9,7 @@ from runtime.core.admission import Admission
 from runtime.core.budget import Budget
 from runtime.core.claims import Claims
 from runtime.core.decisions import Decisions
-from runtime.core.events import Key, ModelStatus, Publish, ReplicaLimits, ResidencyEffect
+from runtime.core.events import Key, ModelState, ModelStatus, Publish, ReplicaLimits, ResidencyEffect
 from runtime.core.eviction import POLICIES
 from runtime.core.failures import FailureMemory
 from runtime.core.leases import Leases
@@ -75,6 +75,20 @@ class ReplicaState:
     @property
     def loading(self) -> int:
         return sum(cache.count["loading"] for cache in self.caches)
+
+    def jammed(self, cache: Cache, *states: ModelState) -> bool:
+        """Return whether no want can get a slot of a cache, or bytes: all are pinned, stuck or abandoned.
+
+        With ``states``: whether models in these states alone hold all of them.
+        """
+        if not cache.blocked:
+            return False
+        held = [entry for each in self.caches for entry in each.entries.values() if entry.blocks]
+        if states:
+            held = [entry for entry in held if entry.state in states]
+        if 0 <= cache.cap <= sum(entry.key.cache == cache.number for entry in held):
+            return True
+        return self.budget.limit is not None and sum(entry.size_bytes for entry in held) >= self.budget.limit
 
     def new(self, key: Key) -> bool:
         """Return whether only its load can tell that a model exists: there is no source, and none has succeeded."""

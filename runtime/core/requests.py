@@ -37,15 +37,12 @@ class Requests:
             if entry is None or entry.state != "resident":
                 entry = None
                 failure = state.failures.get(Key(0, model), now)
-                if failure is None:
-                    out.append(ev.Refuse(event.link, event.request, "absent", case=211))
-                    return
-                if not state.limits.admit_failed:
-                    out.append(ev.Refuse(event.link, event.request, "failed", failure, case=213))
+                if failure is None or not state.limits.admit_failed:
+                    self._not_resident(event, failure, now, out)
                     return
         if not state.admission.take(event.link):
             if entry is not None:  # its router is owed a place and has released the model: kept until it comes again
-                state.claims.grant(refused(event.link), entry, now)
+                state.claims.refuse(event.link, entry, now)
                 state.arm(now + state.limits.claim_grace_s)
                 state.settle(entry, now)
             out.append(ev.Refuse(event.link, event.request, "full", case=212))
@@ -65,6 +62,18 @@ class Requests:
         if now + state.limits.drain_limit_s < state.due:
             state.due = now + state.limits.drain_limit_s
         out.append(ev.Admit(event.request, model, True, case=201))
+
+    def _not_resident(self, event: ev.Offered, failure: ev.Failure | None, now: float, out: Effects) -> None:
+        """Refuse a request for what is not here. If that was its router's answer to an offer, the place is free."""
+        if failure is None:
+            out.append(ev.Refuse(event.link, event.request, "absent", case=211))
+        else:
+            out.append(ev.Refuse(event.link, event.request, "failed", failure, case=213))
+        admission = self._state.admission
+        if admission.busy:
+            admission.passed(event.link)
+            admission.offer(now, out)
+            self._state.arm(admission.due())
 
     def ended(self, event: ev.Ended, now: float, out: Effects) -> None:
         state = self._state
@@ -118,7 +127,7 @@ class Requests:
 
     def _ask_waits(self, event: ev.Asked, running: Running | None, now: float, out: Effects) -> None:
         state = self._state
-        failure = state.failures.get(event.key, now)
+        failure = state.failures.get(event.key, now) or self._loader.hanging(event.key, now)
         if failure is not None or (state.stopping and running is None):
             case = 240 if failure is not None else 244
             out.append(ev.Deny(event.waiter, failure or failure_of("draining", event.key), case=case))

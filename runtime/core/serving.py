@@ -52,6 +52,8 @@ class Serving:
             self._state.pool.awaited |= model.holders
             demand.begin(now)
         demand.queue.add(request)
+        if request.number == demand.queue.first and len(demand.queue) > 1:
+            self._demands.aged(model, demand, now, out)
         self._demands.seek(model, now, out)
 
     def unqueue(self, request: Waiting, now: float, out: Effects) -> None:

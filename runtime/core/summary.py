@@ -39,7 +39,10 @@ class Summariser:
         for cache, wants in zip(state.caches, state.wants, strict=True):
             free += max(0, cache.free)
             evictable += len(cache.idle)
-            stuck += cache.blocked if cache.cap >= 0 else 0
+            if state.jammed(cache):
+                stuck += cache.cap if cache.cap >= 0 else UNLIMITED
+            else:
+                stuck += cache.blocked if cache.cap >= 0 else 0
             waiting += wants.waiting
         free = min(UNLIMITED, free)
         room = state.budget.room()

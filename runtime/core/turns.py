@@ -207,7 +207,7 @@ class Turns:
         state = self._state
         for cache, wants in zip(state.caches, state.wants, strict=True):
             moving = cache.count["loading"] or cache.count["unloading"]
-            if wants.waiting and cache.free <= 0 and not moving and cache.blocked >= cache.cap:
+            if wants.waiting and not moving and state.jammed(cache):
                 self._deny_all(wants, cache, now, out)
         held = deadlocked(state.caches, state.leases.running) if state.waiters else []
         if held:

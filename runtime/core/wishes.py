@@ -35,8 +35,9 @@ class Wishes:
             state.arm(now + state.limits.claim_grace_s)
             state.settle(entry, now)
             return
-        failure = state.failures.get(key, now)
-        if failure is not None and event.kind != "admin":
+        failure = state.failures.get(key, now) if event.kind != "admin" else None
+        failure = failure or self._loader.hanging(key, now)
+        if failure is not None:
             state.publish(ModelStatus(event.model, "failed", failure=failure), out)
             return
         want = state.wants[0].open(key, new=state.new(key))
@@ -109,6 +110,10 @@ class Wishes:
         if state.stopping or (entry is not None and entry.state == "resident"):
             return
         state.failures.forget(event.key)
+        failure = self._loader.hanging(event.key, now)
+        if failure is not None:
+            state.publish(ModelStatus(event.key.model, "failed", failure=failure), out)
+            return
         want = state.wants[event.key.cache].open(event.key)
         want.preload = now
         state.wants[event.key.cache].changed(want)

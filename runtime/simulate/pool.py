@@ -16,8 +16,10 @@ from runtime.core.events import (
     SchedulerLimits,
 )
 from runtime.core.scheduler import Scheduler
+from runtime.simulate.bound import Bound
 from runtime.simulate.fates import Done, Durations, Outcome, Timing
 from runtime.simulate.invariants import check_single_flight
+from runtime.simulate.longest import Longest
 from runtime.simulate.shells import Replica, Router
 
 __all__ = ["Done", "Durations", "Outcome", "Pool", "Timing"]
@@ -37,8 +39,10 @@ class Pool:
         check: bool = True,
     ) -> None:
         self.limits = limits
-        self.durations = durations or Durations()
+        longest = Longest(limits.load_timeout_s)
+        self.durations = longest.noted(durations or Durations()) if check else durations or Durations()
         self.check = check
+        self.bound = Bound(limits, routers, longest)
         self.now = 0.0
         self.single_flight = True  # checked, where no operator loads a model besides
         self.loads = 0
@@ -83,6 +87,7 @@ class Pool:
         """Start a replica; it connects to every router. Returns its id."""
         self._born += 1
         replica = Replica(self, f"r{index}.{self._born}", index)
+        self.bound.restart(self.now)
         self.replicas[replica.id] = replica
         for router in self.routers:
             replica.connect(router)
@@ -91,6 +96,7 @@ class Pool:
     def kill(self, replica: str) -> None:
         """End a replica without a word; the routers notice by the link."""
         self.replicas.pop(replica).die()
+        self.bound.restart(self.now)
 
     def submit(self, model: str | None, done: Done, *, router: int = 0, safe: bool = True) -> int:
         """Send a request; ``done`` is called with its outcome. ``safe``: it may be tried again after a death."""

@@ -63,6 +63,7 @@ class Router:
         if due is not None:
             self._waker.set(due)
         if pool.check:
+            pool.bound.step(self, pool.replicas, pool.now)
             pool.checked()
 
     def _perform(self, effect: SchedulerEffect) -> None:
