@@ -215,9 +215,13 @@ class Demands:
         self.look_at(model, demand, now + demand.patience_s)
 
     def pull(self, view: ReplicaView, waiting: dict[Model, None], now: float, out: Effects) -> None:
-        """Take back the oldest unstarted wants that wait elsewhere and that ``view`` could start now."""
+        """Take back the oldest unstarted wants that wait elsewhere and that ``view`` could start now.
+
+        Where it has a slot free, also those that wait for an idle model to go: nobody has to.
+        """
         spare = view.ready_for - max(0, view.bids - len(view.loading))  # less what this router wants there already
-        if spare <= 0 or not self._pool.pressed:
+        free = min(spare, view.summary.free_slots - view.summary.wants)
+        if spare <= 0 or not (self._pool.pressed or free > 0):
             return
         movable: list[tuple[int, Model, Bid]] = []
         able: dict[int, int] = {}  # how many unstarted wants each of the others could start, less those already seen
@@ -227,12 +231,31 @@ class Demands:
                 continue
             left = able.get(bid.view.bit)
             if left is None:
-                left = bid.view.startable
+                left = bid.view.startable(bid.view.bids - len(bid.view.loading), evicting=free <= 0)
             able[bid.view.bit] = left - 1
             if left <= 0 and not model.holders and not self._failures.where(model.name) & view.bit:
                 assert model.demand is not None
                 movable.append((model.demand.queue.head.number, model, bid))
-        for _, model, bid in sorted(movable, key=lambda item: item[0])[:spare]:
+        for _, model, bid in sorted(movable, key=lambda item: item[0])[: free if free > 0 else spare]:
+            self.withdraw(model, bid, 122, now, out)
+
+    def push(self, view: ReplicaView, waiting: dict[Model, None], now: float, out: Effects) -> None:
+        """Take back the youngest wants that wait at ``view``, as published, although others could start them now."""
+        pool = self._pool
+        others = pool.able & pool.vacant & pool.up & ~(view.bit | pool.blocked)
+        if not (view.summary.wants and view.bids and others):
+            return
+        free = others & pool.slack
+        others = free or others
+        unstarted: list[tuple[Model, Bid]] = []
+        for model in islice(waiting, PULLED_FROM):
+            bid = model.demand.cold if model.demand is not None else None
+            if bid is not None and bid.view is view and not bid.withdrawing and model.name not in view.loading:
+                unstarted.append((model, bid))
+        over = len(unstarted) - max(0, view.startable(len(unstarted), evicting=not free))
+        movable = [(m, b) for m, b in unstarted if not m.holders and others & ~self._failures.where(m.name)]
+        most = sum(other.ready_for for other in pool.each(others))
+        for model, bid in movable[-min(over, most) :] if over > 0 else ():
             self.withdraw(model, bid, 122, now, out)
 
     def foretell(self, model: Model, view: ReplicaView, out: Effects) -> None:

@@ -169,6 +169,7 @@ class Fleet:
         self._state.pool.summarise(view, event.summary)
         if self._state.waiting and not view.draining:
             self._demands.pull(view, self._state.waiting, now, out)
+            self._demands.push(view, self._state.waiting, now, out)
         if view.blocked and not was_blocked:
             self.check_hopeless(now, out)
 

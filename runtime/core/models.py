@@ -35,38 +35,40 @@ class Waiting:
 class Queue:
     """Waiting requests in the order of their arrival."""
 
-    __slots__ = ("_requests",)
+    __slots__ = ("_requests", "first")
 
     def __init__(self) -> None:
         self._requests: OrderedDict[int, Waiting] = OrderedDict()
+        self.first = 0  # the head's number of arrival; 0: nobody waits
 
     def add(self, request: Waiting) -> None:
         """Put a request where its arrival number belongs: at the end if new, near the front if refused."""
         requests = self._requests
-        last = next(reversed(requests)) if requests else -1
-        requests[request.number] = request
-        if request.number > last:
-            return
-        if request.number < next(iter(requests)):
-            requests.move_to_end(request.number, last=False)
-            return
-        for number in sorted(requests):
-            requests.move_to_end(number)
+        number = request.number
+        last = next(reversed(requests)) if requests else 0
+        requests[number] = request
+        if number > last:
+            self.first = self.first or number
+        elif number < self.first:
+            requests.move_to_end(number, last=False)
+            self.first = number
+        else:
+            for other in sorted(requests):
+                requests.move_to_end(other)
 
     @property
     def head(self) -> Waiting:
-        return next(iter(self._requests.values()))
-
-    @property
-    def first(self) -> int:
-        """The head's number of arrival."""
-        return next(iter(self._requests))
+        return self._requests[self.first]
 
     def pop(self) -> Waiting:
-        return self._requests.popitem(last=False)[1]
+        request = self._requests.popitem(last=False)[1]
+        self.first = next(iter(self._requests), 0)
+        return request
 
     def remove(self, request: Waiting) -> None:
         del self._requests[request.number]
+        if request.number == self.first:
+            self.first = next(iter(self._requests), 0)
 
     def __contains__(self, request: Waiting) -> bool:
         return request.number in self._requests
@@ -172,13 +174,14 @@ class Demand:
 class Model:
     """One model that is held, loading or waited for somewhere."""
 
-    __slots__ = ("demand", "holders", "load_s", "loading", "name", "point", "sole")
+    __slots__ = ("demand", "holders", "load_s", "loading", "name", "noted", "point", "sole")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.point = point_of(name)
         self.holders = 0  # replicas on which it is resident, as a mask
         self.sole: ReplicaView | None = None  # its holder, if there is just one
+        self.noted = 0  # of these, those in whose ``awaited`` it is
         self.loading = 0  # replicas that are fetching or loading it
         self.load_s = 0.0  # as last published; 0: not known
         self.demand: Demand | None = None
@@ -193,6 +196,9 @@ class Model:
         rest = self.holders & ~view.bit
         self.sole = pool.view_of(rest) if rest and rest & (rest - 1) == 0 else None
         self.holders = self.sole.bit if self.sole is not None else rest
+        if self.noted & view.bit:
+            self.noted ^= view.bit
+            del view.awaited[self]
 
     def __repr__(self) -> str:
         waiting = len(self.demand.queue) if self.demand else 0

@@ -26,19 +26,22 @@ class News:
         if view is None:
             return
         status = event.status
+        if status.state in ("loading", "fetching") and status.failure is None:
+            self._model_loading(view, status, now, out)
+            return
+        busy = max(len(view.loading), view.bids)
         if status.failure is not None:
             self._model_failed(view, status.model, status.failure, now, out)
         elif status.state == "resident":
             self._model_resident(view, status, now, out)
-        elif status.state in ("loading", "fetching"):
-            self._model_loading(view, status, now, out)
         else:
             model = self._state.models.get(status.model)
             if model is not None:
-                view.fetching.pop(model.name, None)
-                view.loading.pop(model.name, None)
-                model.loading &= ~view.bit
+                self._loads_no_more(model, view)
                 self.gone(model, view, now, out)
+        freed = busy > max(len(view.loading), view.bids)
+        if freed and busy >= view.max_loads and view.able and not view.draining:  # a permit: no summary tells of it
+            self._demands.pull(view, self._state.waiting, now, out)
 
     def _model_loading(self, view: ReplicaView, status: ev.ModelStatus, now: float, out: Effects) -> None:
         model = self._state.model(status.model)
@@ -47,7 +50,7 @@ class News:
         if status.state == "loading":
             view.fetching.pop(model.name, None)
             view.loading[model.name] = model
-            self._state.pool.press(view)
+            self._state.pool.loads(view)
         else:
             view.fetching[model.name] = model
         if demand is None:
@@ -63,6 +66,13 @@ class News:
         self._serving.emptied(model, now, out)
         self._demands.seek(model, now, out)
 
+    def _loads_no_more(self, model: Model, view: ReplicaView) -> None:
+        """Note that nothing is under way for a model at a replica."""
+        model.loading &= ~view.bit
+        view.fetching.pop(model.name, None)
+        if view.loading.pop(model.name, None) is not None:
+            self._state.pool.loads(view)
+
     @staticmethod
     def _one_too_many(model: Model, bid: Bid) -> bool:
         """Return whether the loads elsewhere make a want superfluous: there are as many as copies, or there is one."""
@@ -72,9 +82,7 @@ class News:
 
     def _model_resident(self, view: ReplicaView, status: ev.ModelStatus, now: float, out: Effects) -> None:
         model = self._state.model(status.model)
-        model.loading &= ~view.bit
-        view.fetching.pop(model.name, None)
-        view.loading.pop(model.name, None)
+        self._loads_no_more(model, view)
         if status.load_s:
             self._demands.measured(model, status.load_s)
         self._state.failures.forget(model.name)
@@ -95,7 +103,7 @@ class News:
             self._state.failing.pop(model, None)
         if demand is None:
             return
-        self._state.pool.awaited |= view.bit
+        self._state.pool.note_waiting(model)
         if model.holders == view.bit:
             demand.begin(now)
         if bid is not None and not bid.withdrawing:
@@ -109,9 +117,7 @@ class News:
 
     def _model_failed(self, view: ReplicaView, name: str, failure: Failure, now: float, out: Effects) -> None:
         model = self._state.model(name)
-        view.fetching.pop(name, None)
-        view.loading.pop(name, None)
-        model.loading &= ~view.bit
+        self._loads_no_more(model, view)
         demand = model.demand
         if demand is not None:
             bid = demand.bid_at(view)
@@ -137,7 +143,7 @@ class News:
     def _serve_failing(self, model: Model, view: ReplicaView, now: float, out: Effects) -> None:
         """Send the waiting requests to the replica that remembers the failure: user code sees it there."""
         model.hold(view)
-        self._state.pool.awaited |= view.bit
+        self._state.pool.note_waiting(model)
         view.models[model.name] = model
         self._state.failing[model] = self._state.failing.pop(model, 0) | view.bit
         if len(self._state.failing) > MAX_FAILING:

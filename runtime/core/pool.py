@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from runtime.core.buckets import Buckets
 from runtime.core.events import ReplicaUp, Summary
 from runtime.core.replica_view import ReplicaView
 from runtime.core.ring import Ring
 from runtime.core.slots import UNLIMITED
+
+if TYPE_CHECKING:
+    from runtime.core.models import Model
 
 QUARTERS = 4  # free slots are compared in quarters, so that routers that hear of one load later still agree
 LEVELS = 8  # load is compared in eighths of the places
@@ -26,11 +31,10 @@ class Pool:
         self.room = 0  # up, with a free place for this router
         self.loose = 0  # up, serving any model without having it resident
         self.slack = 0  # with free slots beyond their own wants, as published
-        self.able = 0  # with free slots or idle victims beyond their own wants, as published
+        self.able = 0  # where one more want could start now: with slots free or coming free, and a permit
         self.vacant = 0  # with a free place, as published
         self.blocked = 0
         self.low = 0  # below half load
-        self.awaited = 0  # at least those that hold a model with a queue; others are cleared when they are looked at
         self.pressed = 0  # at least those where a want of this router cannot start, as published
         self.levels = [0] * (LEVELS + 1)
         self.cold = Buckets()
@@ -99,7 +103,6 @@ class Pool:
         self.vacant &= keep
         self.blocked &= keep
         self.low &= keep
-        self.awaited &= keep
         self.pressed &= keep
         self.levels[view.level] &= keep
         self.cold.leave(view.bit, view.cold)
@@ -115,15 +118,10 @@ class Pool:
         """Take a published summary."""
         bit = view.bit
         view.summary = summary
-        view.ready_for = summary.free_slots + summary.evictable - summary.wants
         blocked = summary.stuck >= (view.slots if view.slots >= 0 else UNLIMITED)
         if blocked != view.blocked:
             view.blocked = blocked
             self.blocked ^= bit
-        able = view.ready_for > 0
-        if able != view.able:
-            view.able = able
-            self.able ^= bit
         vacant = summary.in_flight < view.places
         if vacant != view.vacant:
             view.vacant = vacant
@@ -131,11 +129,23 @@ class Pool:
         if summary.coldness != view.cold:
             self.cold.move(bit, view.cold, summary.coldness)
             view.cold = summary.coldness
-        self.press(view)
+        self.loads(view)
         self._rank(view)
         if self._shared:
             view.others = max(0, summary.in_flight - view.in_flight)
             self._relevel(view)
+
+    def loads(self, view: ReplicaView) -> None:
+        """Note how many more wants a replica could start now; to call when what is loading there has changed."""
+        summary = view.summary
+        slots = summary.free_slots + summary.evictable
+        permits = view.max_loads - len(view.loading)
+        view.ready_for = (slots if slots < permits else permits) - summary.wants
+        able = view.ready_for > 0
+        if able != view.able:
+            view.able = able
+            self.able ^= view.bit
+        self.press(view)
 
     def bid(self, view: ReplicaView, change: int) -> None:
         """Count this router's wants at a replica; alone, it need not wait to hear of them to rank by them."""
@@ -145,7 +155,7 @@ class Pool:
             self._rank(view)
 
     def press(self, view: ReplicaView) -> None:
-        """Note whether a want of this router may be waiting at a replica; to call when its wants or loads grow."""
+        """Note whether a want of this router may be waiting at a replica."""
         pressed = view.bids + len(view.loading) > view.ready_for
         if pressed != view.pressed:
             view.pressed = pressed
@@ -228,6 +238,14 @@ class Pool:
             self.first.append(self.view_of(bit))
             rest ^= bit
         return self.first
+
+    def note_waiting(self, model: Model) -> None:
+        """Note a model with a queue at whoever holds it; it stays noted there until that looks and finds none."""
+        missing = model.holders & ~model.noted
+        if missing:
+            model.noted |= missing
+            for view in self.each(missing):
+                view.awaited[model] = None
 
     def each(self, mask: int) -> list[ReplicaView]:
         """Return the replicas of a mask."""

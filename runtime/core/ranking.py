@@ -47,14 +47,16 @@ def nearest(pool: Pool, among: int, point: int) -> ReplicaView:
 def home(pool: Pool, point: int, *, avoid: int, never: int = 0) -> ReplicaView | None:
     """Return where a cold model is wanted, from published state alone so that routers agree.
 
-    By turns: not where every slot is blocked or where it failed, a free place, free slots (the more
-    quarters of its slots the better), the fewest wants, the coldest victim, the position on the ring.
+    By turns: not where every slot is blocked or where it failed, where its load could start now (and of these a free
+    place), else a free place, free slots (the more quarters of its slots the better), the fewest wants, the coldest
+    victim, the position on the ring.
     """
     among = pool.up & ~never
     if not among:
         return None
     among = among & ~pool.blocked or among
     among = among & ~avoid or among
+    among = among & pool.able or among
     among = among & pool.vacant or among
     slack = among & pool.slack
     if slack:

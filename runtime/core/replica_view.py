@@ -14,9 +14,9 @@ class ReplicaView:
     """One replica as published, and what this router has in flight there."""
 
     __slots__ = (
-        "able", "bids", "bit", "blocked", "cold", "crowd", "draining", "fetching", "id", "in_flight", "index",
-        "last", "level", "level_from", "level_to", "loading", "loose", "max_batch", "max_loads", "models", "number",
-        "others", "owed", "places", "pressed", "ready_for", "run", "slack", "slots", "spare", "summary",
+        "able", "awaited", "bids", "bit", "blocked", "cold", "crowd", "draining", "fetching", "id", "in_flight",
+        "index", "last", "level", "level_from", "level_to", "loading", "loose", "max_batch", "max_loads", "models",
+        "number", "others", "owed", "places", "pressed", "ready_for", "run", "slack", "slots", "spare", "summary",
         "vacant",
     )  # fmt: skip
 
@@ -42,6 +42,7 @@ class ReplicaView:
         self.draining = False  # nothing new goes there: it drains, or is suspect
         self.loose = False  # once it drains: what ``Pool.loose`` said of it before
         self.models: dict[str, Model] = {}  # resident there
+        self.awaited: dict[Model, None] = {}  # of these, at least all that have a queue
         self.fetching: dict[str, Model] = {}  # its file is on the way there
         self.loading: dict[str, Model] = {}  # loading there
         self.last: Model | None = None  # the model served last from a queue
@@ -56,12 +57,14 @@ class ReplicaView:
         self.slack = False
         self.pressed = False  # a want of this router may be one that cannot start, as published
 
-    @property
-    def startable(self) -> int:
-        """How many of this router's unstarted wants could start now, as published."""
-        own = self.bids - len(self.loading)
+    def startable(self, own: int, *, evicting: bool) -> int:
+        """Return how many of ``own`` unstarted wants of this router could start now, as published.
+
+        ``evicting``: or soon, in the place of an idle model.
+        """
         others = max(0, self.summary.wants - own)
-        return self.summary.free_slots + self.summary.evictable - others
+        slots = self.summary.free_slots + (self.summary.evictable if evicting else 0)
+        return min(slots, self.max_loads - len(self.loading)) - others
 
     def __repr__(self) -> str:
         return f"<ReplicaView {self.id} {self.in_flight}/{self.places} {'owed ' * self.owed}{list(self.models)}>"

@@ -49,7 +49,7 @@ class Serving:
         demand = model.demand
         if not len(demand.queue):
             self._state.waiting[model] = None
-            self._state.pool.awaited |= model.holders
+            self._state.pool.note_waiting(model)
             demand.begin(now)
         demand.queue.add(request)
         if request.number == demand.queue.first and len(demand.queue) > 1:
@@ -127,19 +127,23 @@ class Serving:
 
     def _oldest_at(self, view: ReplicaView) -> Model | None:
         """Return the model resident at ``view`` whose head has waited longest."""
-        pool = self._state.pool
-        if not pool.awaited & view.bit:
+        noted = view.awaited
+        if not noted:
             return None
         waiting = self._state.waiting
-        if len(view.models) < len(waiting):
-            found = [model for model in view.models.values() if model.demand is not None and model in waiting]
-        else:
-            models = view.models
-            found = [model for model in waiting if model.name in models]
-        if not found:
-            pool.awaited &= ~view.bit
-            return None
-        return found[0] if len(found) == 1 else min(found, key=lambda model: queue_of(model).first)
+        found = [model for model in noted if model in waiting]
+        if len(found) < len(noted):
+            for model in noted:
+                if model not in waiting:
+                    model.noted ^= view.bit
+            view.awaited = dict.fromkeys(found)
+        oldest: Model | None = None
+        first = 0
+        for model in found:
+            number = queue_of(model).first
+            if oldest is None or number < first:
+                oldest, first = model, number
+        return oldest
 
     def _unkeyed_head(self, view: ReplicaView) -> Waiting | None:
         if not len(self._state.unkeyed):

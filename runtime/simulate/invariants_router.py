@@ -48,6 +48,8 @@ def _check_model(model: Model, known: int) -> None:
     holders = model.holders
     if not (holders or model.loading or model.demand):
         broken("no record without a reason", model)
+    if model.noted & ~holders:
+        broken("only holders are awaited", model)
     if (holders | model.loading) & ~known:
         broken("only known replicas hold models", model)
     sole = model.sole.bit if model.sole is not None else 0
@@ -68,7 +70,7 @@ def _check_demand(pool: Pool, model: Model, demand: Demand, bids: dict[int, int]
         return
     if model.holders & pool.room:
         broken("nothing queues beside a free place", model)
-    if model.holders & ~pool.awaited:
+    if model.holders & ~model.noted:
         broken("whoever holds a model with a queue is awaited", model)
     sought = demand.cold or demand.copy or demand.stranded
     if not (model.holders or model.loading or sought or not pool.up):
@@ -96,9 +98,18 @@ def _check_view(pool: Pool, view: ReplicaView) -> None:
         broken("the level is known", view)
     if bool(pool.low & bit) != (view.level < LEVELS // 2):
         broken("half load is known", view)
+    _check_residents(view)
+
+
+def _check_residents(view: ReplicaView) -> None:
+    bit = view.bit
     for model in view.models.values():
         if not model.holders & bit:
             broken("residents are known", (view, model))
+        if bool(model.noted & bit) != (model in view.awaited):
+            broken("who is awaited is known", (view, model))
+    if len(view.awaited) > len(view.models):
+        broken("only residents are awaited", view)
 
 
 class SchedulerWatch:

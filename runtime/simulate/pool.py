@@ -18,7 +18,7 @@ from runtime.core.events import (
 from runtime.core.scheduler import Scheduler
 from runtime.simulate.bound import Bound
 from runtime.simulate.fates import Done, Durations, Outcome, Timing
-from runtime.simulate.invariants import check_single_flight
+from runtime.simulate.invariants import check_single_flight, check_work_conserved
 from runtime.simulate.longest import Longest
 from runtime.simulate.shells import Replica, Router
 
@@ -48,6 +48,7 @@ class Pool:
         self.loads = 0
         self.evictions = 0
         self.events = 0
+        self.on_the_way = 0  # messages sent and not arrived, nor lost with their link
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._count = 0
         self.routers = [
@@ -114,3 +115,6 @@ class Pool:
                 (replica.residency for id, replica in self.replicas.items() if id in up and not up[id].draining),
                 len(self.routers),
             )
+        quiet = not self.on_the_way and not any(replica.residency.state.dirty for replica in self.replicas.values())
+        if self.check and quiet:
+            check_work_conserved((router.scheduler for router in self.routers), self.replicas)

@@ -24,9 +24,11 @@ class Wire:
         when = pool.now + pool.durations.delay_s()
         if when > self._last:
             self._last = when
+        pool.on_the_way += 1
         pool.at(self._last, self._deliver, deliver, message)
 
     def _deliver(self, deliver: Callable[..., None], message: tuple[Any, ...]) -> None:
+        self._pool.on_the_way -= 1
         if not self.cut:
             deliver(*message)
 

@@ -73,6 +73,11 @@ SPOIL_SCHEDULER: dict[str, Callable[[Scheduler], object]] = {
     "bids": lambda s: setattr(s.state.pool.by_id["r0"], "bids", 9),
     "holders": lambda s: setattr(s.state.models["a"], "holders", 0),
     "unknown holders": lambda s: setattr(s.state.models["a"], "holders", 0b11),
+    "awaited where it is not": lambda s: setattr(s.state.models["b"], "noted", 0b1),
+    "awaited or not": lambda s: setattr(s.state.models["a"], "noted", 0b1),
+    "awaited twice": lambda s: s.state.pool.by_id["r0"].awaited.update(
+        {s.state.models["b"]: None, s.state.models["a"]: None}
+    ),
 }
 
 
@@ -93,7 +98,7 @@ def test_a_queue_that_no_place_would_look_for_is_noticed() -> None:
     router.up("r0", held=("a",), places=1)
     for _ in range(2):
         router.arrive("a")
-    router.scheduler.state.pool.awaited = 0
+    router.scheduler.state.models["a"].noted = 0
     with pytest.raises(InvariantBroken, match="awaited"):
         check_scheduler(router.scheduler)
 
