@@ -51,7 +51,7 @@ def parse(text: str) -> Load:
     """Read wrk's report."""
 
     def latency(percent: str) -> float:
-        found = re.search(rf"^\s+{percent}%\s+([\d.]+)(us|ms|s|m)$", text, re.M)
+        found = re.search(rf"^\s+{percent}%\s+([\d.]+)(us|ms|s|m)\s*$", text, re.M)  # "1.01s " is padded
         assert found, text
         return float(found[1]) * _UNITS[found[2]]
 

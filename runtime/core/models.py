@@ -1,7 +1,7 @@
 """What a router knows of each model: where it is, who waits for it, where it is wanted.
 
 A record lives while some replica holds or loads the model or some request waits for it; nothing remains of an id
-that a client made up. A record without demand costs about 210 bytes, its places in the tables of models included, and a
+that a client made up. A record without demand costs about 220 bytes, its places in the tables of models included, and a
 mask of one bit per replica more if several replicas hold it.
 """
 
