@@ -58,6 +58,9 @@ class News:
         bid = demand.bid_at(view)
         if bid is not None and bid.withdrawing and status.state == "loading":
             self._demands.end(demand, bid)
+            able = self._state.pool.able & self._state.pool.slack & self._state.pool.up
+            if able:  # one of them may have been what the want was taken back for: another may move there
+                self._demands.pull(self._state.pool.view_of(able & -able), self._state.waiting, now, out)
         for other in (demand.cold, demand.copy):
             if other is not None and other.view is not view and self._one_too_many(model, other):
                 self._demands.withdraw(model, other, 124, now, out)

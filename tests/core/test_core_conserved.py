@@ -74,3 +74,15 @@ def test_an_idle_model_does_not_have_to_go_where_another_replica_has_a_free_slot
     router.do(ev.SummaryChanged("r0", full(0, wants=1, evictable=1)))
     effects = router.up("r1", 1, slots=1, summary=full(1))
     assert [(unwant.replica, unwant.model) for unwant in of(ev.Unwant, effects)] == [("r0", "m")]
+
+
+def test_a_want_that_had_started_when_it_was_pulled_leaves_its_turn_to_the_next() -> None:
+    router = Router()
+    router.up("r0", 0, max_concurrent_loads=2, summary=full(2))
+    for model in "ab":
+        router.arrive(model)
+    router.do(ev.SummaryChanged("r0", full(0, wants=2)))
+    effects = router.up("r1", 1, slots=1, max_concurrent_loads=1, summary=full(1))
+    assert [unwant.model for unwant in of(ev.Unwant, effects)] == ["a"]
+    effects = router.publish("r0", "a", "loading")
+    assert [(unwant.replica, unwant.model) for unwant in of(ev.Unwant, effects)] == [("r0", "b")]
