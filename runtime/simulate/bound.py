@@ -96,9 +96,9 @@ class Bound:
         turn_s = self.turn_s()
         for wait in waits:
             if wait.ahead is None:
-                _count(wait, wanted, replicas)
+                self._count(wait, wanted, replicas)
             elif came:
-                wait.back += sum(at <= wait.wanted_at for model, at in came.items() if model != wait.model)
+                wait.back += self._before(wait, came)
             if wait.seconds(now) > wait.turns() * turn_s:
                 broken("nobody waits longer than the bound", (wait.model, wait.seconds(now), wait.turns(), turn_s))
 
@@ -121,14 +121,17 @@ class Bound:
                 wait.since = now if wait.since is None else wait.since
         self._waits[router.number] = new
 
+    def _before(self, wait: Wait, wanted: dict[str, float]) -> int:
+        """Return how many of ``wanted`` go before a wait. Ages are sent: a want seems younger by its message's time."""
+        latest = wait.wanted_at + self._longest.delay_s
+        return sum(at <= latest for model, at in wanted.items() if model != wait.model)
 
-def _count(wait: Wait, wanted: dict[str, float], replicas: dict[str, Replica]) -> None:
-    """Count who is before a wait that begins, and what else is wanted."""
-    others = {model: at for model, at in wanted.items() if model != wait.model}
-    taken = [model for model in _taken(replicas) if model != wait.model and model not in others]
-    wait.ahead = len(taken) + sum(at <= wait.wanted_at for at in others.values())
-    wait.everyone = len(taken) + len(others)
-    wait.back = 0
+    def _count(self, wait: Wait, wanted: dict[str, float], replicas: dict[str, Replica]) -> None:
+        """Count who is before a wait that begins, and what else is wanted."""
+        taken = [model for model in _taken(replicas) if model != wait.model and model not in wanted]
+        wait.ahead = len(taken) + self._before(wait, wanted)
+        wait.everyone = len(taken) + len(wanted) - 1
+        wait.back = 0
 
 
 def _taken(replicas: dict[str, Replica]) -> dict[str, None]:
