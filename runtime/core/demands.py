@@ -253,9 +253,11 @@ class Demands:
             if bid is not None and bid.view is view and not bid.withdrawing and model.name not in view.loading:
                 unstarted.append((model, bid))
         over = len(unstarted) - max(0, view.startable(len(unstarted), evicting=not free))
+        if over <= 0:
+            return
         movable = [(m, b) for m, b in unstarted if not m.holders and others & ~self._failures.where(m.name)]
-        most = sum(other.ready_for for other in pool.each(others))
-        for model, bid in movable[-min(over, most) :] if over > 0 else ():
+        most = sum(other.ready_for for other in pool.each(others))  # at least one
+        for model, bid in movable[-min(over, most) :]:
             self.withdraw(model, bid, 122, now, out)
 
     def foretell(self, model: Model, view: ReplicaView, out: Effects) -> None:
