@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from runtime.errors import ObjectNotFound, StoreError, StoreUnreachable
 
 if TYPE_CHECKING:
+    from botocore.response import StreamingBody
     from mypy_boto3_s3.client import S3Client
     from s3transfer.futures import TransferFuture
     from s3transfer.manager import TransferManager
@@ -67,6 +69,7 @@ class S3Objects:
         self._client: S3Client | None = None
         self._manager: TransferManager | None = None
         self._transfers: set[TransferFuture] = set()  # under way
+        self._bodies = _Bodies()
         self._known_buckets: set[str] = set()  # seen to exist: a missing object is then just that
 
     @property
@@ -127,6 +130,7 @@ class S3Objects:
                 raise
             finally:
                 self._transfers.discard(transfer)
+                self._bodies.close(one.place)
         size_bytes = path.stat().st_size
         if size_bytes != one.size_bytes:
             raise StoreError(f"{one.place} came with {size_bytes} bytes instead of {one.size_bytes}")
@@ -148,6 +152,7 @@ class S3Objects:
 
                 with self._in_our_words("S3"):
                     self._client = _make_client(self._settings)
+                self._bodies.watch(self._client)
                 self._manager = TransferManager(
                     self._client,
                     TransferConfig(
@@ -195,6 +200,35 @@ class S3Objects:
             ) from exc
         except aws.BotoCoreError as exc:
             raise StoreError(f"{place}: {exc}", hint="Check s3 in the config and the AWS_* variables.") from exc
+
+
+class _Bodies:
+    """The bodies of what is being downloaded. s3transfer leaves those of a download that is broken off open, and
+    each holds a connection until the garbage collector comes by. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: defaultdict[str, list[StreamingBody]] = defaultdict(list)  # by place
+
+    def watch(self, client: S3Client) -> None:
+        """Note the body of every GET of this client from now on."""
+        client.meta.events.register("before-parameter-build.s3.GetObject", self._asked)
+        client.meta.events.register("after-call.s3.GetObject", self._answered)
+
+    def close(self, place: str) -> None:
+        """Close what the GETs of an object have left, when its download has ended."""
+        with self._lock:
+            bodies = self._open.pop(place, [])
+        for body in bodies:
+            body.close()
+
+    def _asked(self, params: dict[str, Any], context: dict[str, Any], **kwargs: Any) -> None:
+        context["mux_place"] = f"s3://{params['Bucket']}/{params['Key']}"
+
+    def _answered(self, parsed: dict[str, Any], context: dict[str, Any], **kwargs: Any) -> None:
+        if "Body" in parsed:
+            with self._lock:
+                self._open[context["mux_place"]].append(parsed["Body"])
 
 
 def _make_client(settings: S3Settings) -> S3Client:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
+import psutil
 import pytest
 
 from runtime.errors import ObjectNotFound, StoreError, StoreUnreachable
@@ -283,3 +286,25 @@ async def test_closing_ends_a_fetch_with_an_error(fake_s3: FakeS3, make_store: M
         fake_s3.go_on.set()
     with pytest.raises(StoreError, match="closed"):
         await task
+
+
+@pytest.mark.parametrize("ended_by", ["cancel", "close"])
+async def test_a_fetch_broken_off_leaves_no_connection(fake_s3: FakeS3, make_store: MakeStore, ended_by: str) -> None:
+    fake_s3.objects["/bucket/1/model.pt"] = b"x" * MiB
+    fake_s3.stall = True
+    store = make_store(fake_s3.url)
+    gc.disable()  # it would close them too, some time
+    try:
+        task = asyncio.create_task(store.fetch("1", ignore))
+        await anyio.to_thread.run_sync(fake_s3.half_sent.wait, 20)
+        if ended_by == "cancel":
+            task.cancel()
+        async with anyio.create_task_group() as group:
+            group.start_soon(anyio.to_thread.run_sync, store.close)
+            fake_s3.go_on.set()
+        with pytest.raises((StoreError, asyncio.CancelledError)):
+            await task
+        port = urlsplit(fake_s3.url).port
+        assert [c for c in psutil.Process().net_connections() if c.raddr and c.raddr.port == port] == []
+    finally:
+        gc.enable()
