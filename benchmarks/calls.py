@@ -7,7 +7,8 @@
 | 10 MB array | one call after the other with a NumPy array of 10 MB as its argument |
 | batches | 64 clients, one model and then eight in turn: the average size of a batch of at most 8 |
 
-All servers run at once and are asked in turn, round by round, so that a slow minute of the machine hits all of them.
+All servers run at once and are asked in turn, round by round, so that a slow minute of the machine hits all of them,
+while the others are stopped.
 """
 
 from __future__ import annotations
@@ -57,24 +58,33 @@ async def average_batch(port: int, models: int) -> float:
     return BATCH_REQUESTS / batches
 
 
-def measure(ports: dict[str, int], rounds: int, seconds: int) -> Seen:
+def measure(running: dict[str, servers.Server], rounds: int, seconds: int) -> Seen:
     seen: Seen = defaultdict(list)
-    for port in ports.values():
-        run_wrk(port, CONNECTIONS, 2)
-        asyncio.run(average_batch(port, 8))
+    for server in running.values():
+        run_wrk(server.port, CONNECTIONS, 2)
+        asyncio.run(average_batch(server.port, 8))
     for turn in range(rounds):
-        for name, port in ports.items():
-            load = run_wrk(port, CONNECTIONS, seconds)
-            if load.errors:
-                raise RuntimeError(f"{name}: {load.errors} errors")
-            seen["composed", name].append(load.requests_per_s)
-            seen["call", name].append(timed(port, "empty", CALLS) * 1e6)
-            seen["array", name].append(1 / timed(port, "array", ARRAYS))
-            seen["copy", name].append(1 / timed(port, "copy", ARRAYS))
-            seen["one", name].append(asyncio.run(average_batch(port, 1)))
-            seen["eight", name].append(asyncio.run(average_batch(port, 8)))
+        for name, server in running.items():
+            with servers.awake(server, running.values()):
+                for what, figure in round_of(server.port, seconds).items():
+                    seen[what, name].append(figure)
         print(f"round {turn + 1}: " + ", ".join(f"{key[0]} {key[1]} {seen[key][-1]:.1f}" for key in seen), flush=True)
     return seen
+
+
+def round_of(port: int, seconds: int) -> dict[str, float]:
+    """Ask one server for everything once."""
+    load = run_wrk(port, CONNECTIONS, seconds)
+    if load.errors:
+        raise RuntimeError(f"{load.errors} errors on port {port}")
+    return {
+        "composed": load.requests_per_s,
+        "call": timed(port, "empty", CALLS) * 1e6,
+        "array": 1 / timed(port, "array", ARRAYS),
+        "copy": 1 / timed(port, "copy", ARRAYS),
+        "one": asyncio.run(average_batch(port, 1)),
+        "eight": asyncio.run(average_batch(port, 8)),
+    }
 
 
 def report(seen: Seen, names: list[str]) -> None:
@@ -109,11 +119,11 @@ def main() -> None:
     parser.add_argument("--ray", action="store_true", help="also Ray Serve, from a virtual environment in .bench/")
     options = parser.parse_args()
     with ExitStack() as stack:
-        ports = {"mux": stack.enter_context(servers.mux(servers.APPS / "calls.yaml"))}
+        running = {"mux": stack.enter_context(servers.mux(servers.APPS / "calls.yaml"))}
         if options.ray:
-            ports["Ray Serve"] = stack.enter_context(servers.ray("ray_calls.py"))
-        seen = measure(ports, options.rounds, options.seconds)
-    report(seen, list(ports))
+            running["Ray Serve"] = stack.enter_context(servers.ray("ray_calls.py"))
+        seen = measure(running, options.rounds, options.seconds)
+    report(seen, list(running))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Throughput and latency of one trivial JSON handler: mux beside nginx → uvicorn and, with ``--ray``, Ray Serve.
 
 ``python -m benchmarks.http [--rounds N] [--seconds S] [--ray]``. All servers run at once and are loaded in turn,
-round by round, so that a slow minute of the machine hits all of them; medians and ratios are printed.
+round by round, so that a slow minute of the machine hits all of them, while the others are stopped; medians and
+ratios are printed.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ from benchmarks.wrk import Load, run_wrk
 CONNECTIONS = (1, 16, 64)
 
 
-def measure(ports: dict[str, int], rounds: int, seconds: int) -> dict[tuple[str, int], list[Load]]:
+def measure(running: dict[str, servers.Server], rounds: int, seconds: int) -> dict[tuple[str, int], list[Load]]:
     seen: dict[tuple[str, int], list[Load]] = {}
-    for port in ports.values():
-        run_wrk(port, 16, 2)
+    for server in running.values():
+        run_wrk(server.port, 16, 2)
     for turn in range(rounds):
         for connections in CONNECTIONS:
-            for name, port in ports.items():
-                load = run_wrk(port, connections, seconds)
+            for name, server in running.items():
+                with servers.awake(server, running.values()):
+                    load = run_wrk(server.port, connections, seconds)
                 seen.setdefault((name, connections), []).append(load)
                 print(f"round {turn + 1}: {name} at {connections}: {load.requests_per_s:.0f} req/s", flush=True)
     return seen
@@ -53,11 +55,11 @@ def main() -> None:
     parser.add_argument("--ray", action="store_true", help="also Ray Serve, from a virtual environment in .bench/")
     options = parser.parse_args()
     with ExitStack() as stack:
-        ports = {"nginx → uvicorn": stack.enter_context(servers.nginx()), "mux": stack.enter_context(servers.mux())}
+        running = {"nginx → uvicorn": stack.enter_context(servers.nginx()), "mux": stack.enter_context(servers.mux())}
         if options.ray:
-            ports["Ray Serve"] = stack.enter_context(servers.ray())
-        seen = measure(ports, options.rounds, options.seconds)
-    report(seen, list(ports))
+            running["Ray Serve"] = stack.enter_context(servers.ray())
+        seen = measure(running, options.rounds, options.seconds)
+    report(seen, list(running))
     if options.ray:
         pairs = zip(seen["mux", 64], seen["Ray Serve", 64], strict=True)
         print(

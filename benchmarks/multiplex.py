@@ -65,12 +65,12 @@ def serving(system: str, scenario: Scenario, best: str) -> Iterator[tuple[int, P
         }  # fmt: skip
         if system == "Ray Serve":
             os.environ.update(env)
-            with servers.ray("ray_scenario.py") as port:
-                yield port, counter
+            with servers.ray("ray_scenario.py") as server:
+                yield server.port, counter
         else:
             variant = {key: value.replace("best", best) for key, value in VARIANTS[system].items()}
-            with servers.mux(servers.APPS / "scenario.yaml", **env, **variant) as port:
-                yield port, counter
+            with servers.mux(servers.APPS / "scenario.yaml", **env, **variant) as server:
+                yield server.port, counter
 
 
 async def fire(port: int) -> tuple[Seen, Seen]:
