@@ -1,7 +1,11 @@
 """What one event costs the scheduler, at 10 and at 1,000 replicas, with many models known.
 
-Run: ``python benchmarks/decision_time.py [--events N]``. Prints microseconds per event for the hot path alone and
-for a mix in which queues, wants, loads and evictions happen, and the bytes of memory per known model.
+``python -m benchmarks.decision_time [--events N] [--rounds N] [--warm-up N]`` prints microseconds per event for the
+hot path alone and for mixes in which queues, wants, loads and evictions happen, the best of the rounds, how many loads
+there were for each event, the ratio of the two sizes, and the bytes of memory per known model.
+
+Pools of both sizes are first warmed up with as many requests per place, so that what is measured is how they run.
+``--warm-up 0`` measures how the copies of popular models come to be: many more loads where there are more replicas.
 """
 
 from __future__ import annotations
@@ -12,9 +16,10 @@ import sys
 import time
 import tracemalloc
 from bisect import bisect
-from collections import deque
+from collections import Counter, deque
 from itertools import accumulate
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -22,10 +27,19 @@ from runtime.core import events as ev
 from runtime.core.scheduler import Scheduler
 
 PLACES = 5
+SIZES = ((10, 1_000), (1_000, 100_000))  # replicas, models
+MIXES = {"warm": (0.0, False), "Zipf": (0.0, True), "5 % cold": (0.05, True), "30 % cold": (0.3, True)}
+
+
+class Cost(NamedTuple):
+    """Of one mix, per event."""
+
+    us: float
+    loads: float
 
 
 class Feed:
-    """A scheduler, its replicas as plain sets, and the events that a pool would send."""
+    """A scheduler, its replicas as plain dicts (least recently used first), and the events that a pool would send."""
 
     def __init__(self, replicas: int, models: int, seed: int) -> None:
         self.random = random.Random(seed)
@@ -45,7 +59,9 @@ class Feed:
         self.draws = [self.names[bisect(weights, self.random.random() * weights[-1])] for _ in range(65536)]
         self.even = [self.names[self.random.randrange(models)] for _ in range(65536)]
         self.pending: deque[ev.SchedulerEvent] = deque()
-        self.running: deque[int] = deque()
+        self.running: deque[ev.Dispatch] = deque()
+        self.in_use: Counter[tuple[str, str]] = Counter()  # (replica, model): such a model is not evicted
+        self.loads = 0
         self.spent = 0.0
         self.count = 0
         self.request = 0
@@ -60,17 +76,30 @@ class Feed:
         self.count += 1
         for effect in effects:
             if isinstance(effect, ev.Dispatch):
-                self.running.append(effect.request)
+                self.running.append(effect)
+                self._begin(effect)
             elif isinstance(effect, ev.Want):
                 self._load(effect)
             elif isinstance(effect, ev.Unwant):
                 self.pending.append(ev.WantWithdrawn(effect.replica, effect.model))
 
+    def _begin(self, dispatch: ev.Dispatch) -> None:
+        model, held = dispatch.model or "", self.resident[dispatch.replica]
+        self.in_use[dispatch.replica, model] += 1
+        if model in held:
+            del held[model]
+            held[model] = None
+
+    def _finish(self, dispatch: ev.Dispatch) -> None:
+        self.in_use[dispatch.replica, dispatch.model or ""] -= 1
+        self.tell(ev.RequestFinished(dispatch.request))
+
     def _load(self, want: ev.Want) -> None:
         held = self.resident[want.replica]
         if want.model in held:
             return
-        victim = next(iter(held))
+        victim = next(model for model in held if not self.in_use[want.replica, model])
+        self.loads += 1
         del held[victim]
         held[want.model] = None
         self.pending.append(ev.ModelChanged(want.replica, ev.ModelStatus(victim, "absent")))
@@ -86,26 +115,34 @@ class Feed:
         for _ in range(min(4, len(self.pending))):
             self.tell(self.pending.popleft())
         while len(self.running) > in_flight:
-            self.tell(ev.RequestFinished(self.running.popleft()))
+            self._finish(self.running.popleft())
 
 
-def measure(replicas: int, models: int, events: int, *, fresh: float, skewed: bool) -> float:
-    """Return microseconds per event; ``fresh``: the share of requests for models that nobody holds.
+def measure(replicas: int, models: int, events: int, *, fresh: float, skewed: bool, warm_up: int) -> Cost:
+    """Return what an event costs; ``fresh``: the share of requests for models that nobody holds.
 
     ``skewed``: Zipf's law, so that the most asked-for models fill their holders, queue and get copies all the time.
     """
     feed = Feed(replicas, models, seed=replicas)
-    in_flight = max(2, replicas * PLACES // 2)
+    places = replicas * PLACES
     number = 0
-    while feed.count < events:
+
+    def step() -> None:
+        nonlocal number
         number += 1
         if feed.random.random() < fresh:
-            name = f"fresh-{feed.random.randrange(models)}"
+            name = f"fresh-{number}"
         else:
             draws = feed.draws if skewed else feed.even
             name = draws[number % len(draws)]
-        feed.step(name, in_flight)
-    return feed.spent / feed.count * 1e6
+        feed.step(name, max(2, places // 2))
+
+    while number < warm_up * places:
+        step()
+    feed.spent, feed.count, feed.loads = 0.0, 0, 0
+    while feed.count < events:
+        step()
+    return Cost(feed.spent / feed.count * 1e6, feed.loads / feed.count)
 
 
 def bytes_per_model(models: int) -> float:
@@ -122,12 +159,23 @@ def bytes_per_model(models: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=60_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--warm-up", type=int, default=20, help="requests per place before anything is measured")
     arguments = parser.parse_args()
-    print(f"{'replicas':>9} {'models':>8} {'warm us':>9} {'Zipf us':>9} {'5 % cold us':>12} {'30 % cold us':>13}")
-    for replicas, models in ((10, 1_000), (1_000, 100_000)):
-        mixes = [(0.0, False), (0.0, True), (0.05, True), (0.3, True)]
-        costs = [measure(replicas, models, arguments.events, fresh=fresh, skewed=skewed) for fresh, skewed in mixes]
-        print(f"{replicas:>9} {models:>8} {costs[0]:>9.2f} {costs[1]:>9.2f} {costs[2]:>12.2f} {costs[3]:>13.2f}")
+    print("| replicas × models | " + " | ".join(MIXES) + " |\n|---|" + "---|" * len(MIXES))
+    best: dict[tuple[int, str], Cost] = {}
+    for _ in range(arguments.rounds):
+        for replicas, models in SIZES:
+            for name, (fresh, skewed) in MIXES.items():
+                cost = measure(
+                    replicas, models, arguments.events, fresh=fresh, skewed=skewed, warm_up=arguments.warm_up
+                )
+                best[replicas, name] = min(cost, best.get((replicas, name), cost))
+    for replicas, models in SIZES:
+        cells = [f"{best[replicas, name].us:.2f} µs, {best[replicas, name].loads:.1%}" for name in MIXES]
+        print(f"| {replicas:,} × {models:,} | " + " | ".join(cells) + " |")
+    ratios = [f"{best[SIZES[1][0], name].us / best[SIZES[0][0], name].us:.2f}" for name in MIXES]
+    print(f"| ratio | {' | '.join(ratios)} |")
     print(f"memory: {bytes_per_model(100_000):.0f} bytes per known model, names and benchmark lists included")
 
 

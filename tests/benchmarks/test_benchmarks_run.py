@@ -28,6 +28,10 @@ def test_the_hot_path_is_linked_to_its_replica_and_ends() -> None:
 
 
 def test_the_feed_of_decision_time_loads_and_serves() -> None:
-    for fresh, skewed in ((0.0, False), (0.3, True)):
-        assert decision_time.measure(3, 30, 300, fresh=fresh, skewed=skewed) > 0.0
+    warm = decision_time.measure(3, 30, 300, fresh=0.0, skewed=False, warm_up=2)
+    assert warm.us > 0.0
+    assert warm.loads == 0.0
+    cold = decision_time.measure(3, 30, 300, fresh=0.3, skewed=True, warm_up=2)
+    assert cold.us > 0.0
+    assert cold.loads > 0.05
     assert decision_time.bytes_per_model(1000) > 0.0
