@@ -1,6 +1,6 @@
 """One link: a framed connection between two processes, with streams. The asyncio shell of ``frames``.
 
-Writes are gathered per loop turn: control, credit and heads first, bodies last, one ``writelines``. Reading is
+Writes are gathered for a loop turn or a few frames: control, credit and heads first, bodies last. Reading is
 never paused: credit per stream bounds what the peer can send, so pausing could only deadlock.
 """
 

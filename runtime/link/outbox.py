@@ -1,4 +1,4 @@
-"""Frames to one write per loop turn: control, credit and heads first, bodies last."""
+"""Frames to few writes per loop turn: control, credit and heads first, bodies last."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Final
 from runtime.link.frames import KIB
 
 HIGH_WATER: Final = 256 * KIB
+GATHERED_HEADS: Final = 8  # more in one write save less than it costs that the peer has nothing to do meanwhile
 
 
 class Outbox:
-    """Gathers frames until the loop comes round. Senders of bodies wait while ``paused``."""
+    """Gathers frames until the loop comes round or there are many. Senders of bodies wait while ``paused``."""
 
     __slots__ = ("_bodies", "_frames", "_loop", "_scheduled", "_transport", "paused", "turn")
 
@@ -30,20 +31,21 @@ class Outbox:
 
     def head(self, data: bytes) -> None:
         self._frames.append(data)
-        if not self._scheduled:
+        if len(self._frames) == GATHERED_HEADS:
+            self.flush()
+        elif not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon(self.flush)
+            self._loop.call_soon(self._come_round)
 
     def body(self, data: bytes | memoryview) -> None:
         """Queue a body's frame, or the parts of one in turn. It is not copied: it must not change any more."""
         self._bodies.append(data)
         if not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon(self.flush)
+            self._loop.call_soon(self._come_round)
 
     def flush(self) -> None:
         """Write what has gathered; dropped silently once the transport is closing, as the streams are lost anyway."""
-        self._scheduled = False
         self.turn += 1
         gathered, self._frames = self._frames, []
         if self._bodies:
@@ -54,3 +56,8 @@ class Outbox:
                 self._transport.write(gathered[0])
             else:
                 self._transport.writelines(gathered)
+
+    def _come_round(self) -> None:
+        self._scheduled = False
+        if self._frames or self._bodies:
+            self.flush()
