@@ -13,6 +13,7 @@ from runtime.core.events import Admit, Deny, Fault, Fetch, Give, Load, Refuse, R
 from runtime.observe.text import timestamp
 
 LIMIT: Final = 4096
+HITS: Final = 512  # few, as there is little to explain, and a long ring washes the processor's caches
 NEAR_S: Final = 0.05  # a decision and the effect that it led to are noted within so much of each other
 UNTOLD: Final = frozenset({241, 261, 268, 269})  # decisions that no effect tells of
 _VERBS: Final[dict[type, str]] = {
@@ -31,7 +32,7 @@ class Entry(NamedTuple):
 
 
 class Journal:
-    """The last effects of the process called ``name``; a ring for requests, so that they cannot push loads out.
+    """The last effects of the process called ``name``; rings for requests, so that they cannot push loads out.
 
     ``decisions`` gives the residency's, which tell the time by ``clock``, as everything it does.
     """
@@ -49,21 +50,24 @@ class Journal:
         self._clock = clock
         self._moves: deque[Entry] = deque(maxlen=LIMIT)
         self._requests: deque[tuple[float, ResidencyEffect, str, str]] = deque(maxlen=LIMIT)  # as ``Entry``
+        self._hits: deque[tuple[float, ResidencyEffect, str, str]] = deque(maxlen=HITS)
 
     def note(self, effect: ResidencyEffect, model: str, request_id: str = "") -> None:
         """Note a move of a model, or a refusal."""
         self._moves.append(Entry(self._wall(), effect, model, request_id))
 
-    def note_request(self, effect: ResidencyEffect, model: str, request_id: str) -> None:
+    def note_request(self, effect: Admit | Give, model: str, request_id: str) -> None:
         """Note what every request has: its admission, and that it was given its model."""
-        self._requests.append((self._wall(), effect, model, request_id))
+        ring = self._requests if effect.hit is False else self._hits
+        ring.append((self._wall(), effect, model, request_id))
 
     def records(self, *, request_id: str = "", model: str = "") -> list[dict[str, Any]]:
         """Return what concerns a model, or a request: how its model came to be here, and what became of it.
 
         The oldest first; what was unloaded to make room for the model is told too.
         """
-        entries = sorted([*self._moves, *(Entry(*each) for each in self._requests)], key=lambda entry: entry.at)
+        requests = [Entry(*each) for each in (*self._requests, *self._hits)]
+        entries = sorted([*self._moves, *requests], key=lambda entry: entry.at)
         shift = self._wall() - self._clock()
         choices = [decision._replace(at=decision.at + shift) for decision in self._decisions()]
         if request_id:

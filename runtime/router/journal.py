@@ -1,4 +1,4 @@
-"""What a scheduler decided lately, for ``explain``: a bounded ring of effects and the requests they were for."""
+"""What a scheduler decided lately, for ``explain``: bounded rings of effects and the requests they were for."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from runtime.core.events import Dispatch, Fail, Unwant, Want
 from runtime.observe.text import timestamp
 
 LIMIT: Final = 4096
+HITS: Final = 512  # few, as there is little to explain, and a long ring washes the processor's caches
 LOADS: Final = frozenset({142, 143, 147})  # failures of requests that a load is to blame for
 SLACK_S: Final = 0.005  # between an event and the note of what it led to
 _VERBS: Final[dict[type, str]] = {Dispatch: "dispatched", Fail: "failed", Want: "wanted", Unwant: "want taken back"}
@@ -30,7 +31,10 @@ class Entry(NamedTuple):
 
 
 class Journal:
-    """The last effects, oldest first. ``decisions`` gives the scheduler's, which tell by ``clock`` too."""
+    """The last effects; a ring of its own for requests that were dispatched at once, so that they push nothing out.
+
+    ``decisions`` gives the scheduler's, which tell the time by ``clock`` too.
+    """
 
     def __init__(
         self,
@@ -42,9 +46,11 @@ class Journal:
         self._decisions = decisions
         self._wall = wall
         self._ring: deque[tuple[float, Noted, str, str]] = deque(maxlen=LIMIT)  # as ``Entry``, made when asked for
+        self._hits: deque[tuple[float, Noted, str, str]] = deque(maxlen=HITS)
 
     def note(self, effect: Noted, model: str, request_id: str) -> None:
-        self._ring.append((self._clock(), effect, model, request_id))
+        ring = self._hits if type(effect) is Dispatch and not effect.waited_s else self._ring
+        ring.append((self._clock(), effect, model, request_id))
 
     def records(self, router: str, *, request_id: str = "", model: str = "") -> list[dict[str, Any]]:
         """Return what concerns a model, or a request: how its model came to where it was, and what became of it.
@@ -57,7 +63,8 @@ class Journal:
         return [self._record(entry, router, shift, choices) for entry in found]
 
     def _entries(self) -> list[Entry]:
-        return [Entry(*each) for each in self._ring]
+        """Return all of both rings, oldest first."""
+        return sorted((Entry(*each) for each in (*self._ring, *self._hits)), key=lambda entry: entry.at)
 
     def _of_request(self, request_id: str) -> list[Entry]:
         """Return the entries of a request, and the wants for its model from the one that brought it there."""

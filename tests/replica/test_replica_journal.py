@@ -18,7 +18,7 @@ from runtime.core.events import (
     Withdrawn,
 )
 from runtime.core.eviction import Standing
-from runtime.replica.journal import Journal
+from runtime.replica.journal import HITS, LIMIT, Journal
 
 SHIFT = 1_700_000_000.0  # between the brain's clock and the wall's
 
@@ -120,3 +120,15 @@ def test_a_model_is_told_with_its_failed_load() -> None:
     diary = told()
     diary.decisions = [Decision(112.0, 241, "m", "model_load_failed")]
     assert "model 'm' failed (model_load_failed): the load failed" in diary.lines(model="m")
+
+
+def test_requests_that_found_their_model_push_no_other_out() -> None:
+    diary = Diary()
+    diary.now = 100.0
+    diary.journal.note_request(Admit((0, 1), "m", False, case=202), "m", "loaded")
+    for number in range(LIMIT + 1):
+        diary.admit(101.0 + number, "m", f"hit-{number}")
+    assert len(diary.lines(request_id="loaded")) == 1
+    assert len(diary.lines(model="m")) == 1 + HITS
+    assert diary.lines(request_id="hit-0") == []
+    assert len(diary.lines(request_id=f"hit-{LIMIT}")) == 1

@@ -6,7 +6,7 @@ import pytest
 
 from runtime.core.decisions import Candidate, Decision
 from runtime.core.events import Dispatch, Fail, Failure, Summary, Unwant, Want
-from runtime.router.journal import Journal, Noted
+from runtime.router.journal import HITS, LIMIT, Journal, Noted
 
 WALL = 1_700_000_000.0
 
@@ -105,3 +105,15 @@ def test_a_request_that_a_failed_load_is_to_blame_for_is_told_with_the_want_for_
     assert first.startswith("model 'm' wanted on D#a (cold, 2 waiting)")
     rule = "the model failed to load a short while ago" if case == 142 else "the load failed"
     assert second == f"request r for model 'm' failed: {rule}: torn"
+
+
+def test_requests_that_found_their_model_push_no_other_out() -> None:
+    desk = Desk()
+    desk.note(101.0, want("D#a"))
+    desk.note(102.0, Dispatch(1, "D#a", "m", 1.0, case=109), request_id="waited")
+    for number in range(LIMIT + 1):
+        desk.note(103.0 + number, Dispatch(number, "D#a", "m", 0.0, case=101), request_id=f"hit-{number}")
+    assert len(desk.lines(request_id="waited")) == 2
+    assert len(desk.lines(model="m")) == 2 + HITS
+    assert desk.lines(request_id="hit-0") == []
+    assert len(desk.lines(request_id=f"hit-{LIMIT}")) == 2
