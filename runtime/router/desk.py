@@ -38,6 +38,15 @@ class Desk:
         self.timed: dict[Timed, None] = {}
         self.requests = 0
         self.unrouted = Tally()  # requests that belong to no deployment
+        self._defaults: tuple[object, list[bytes]] = (None, [])
+
+    def default_lines(self, headers: list[tuple[bytes, bytes]]) -> list[bytes]:
+        """Return uvicorn's own headers as lines. It makes a new list of them every second, for the date."""
+        made_of, lines = self._defaults
+        if made_of is not headers:
+            lines = [b": ".join(pair) for pair in headers]
+            self._defaults = (headers, lines)
+        return lines
 
     def sign(self, exchange: Exchange, answer: AnswerHead) -> None:
         """Add our headers to an answer: who served it and how."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -29,13 +30,15 @@ if TYPE_CHECKING:
     from runtime.router.sweep import Sweep
 
 
-_targets: dict[bytes, tuple[bytes, bytes]] = {}  # (path, query) of what clients ask for again and again
+Target = tuple[bytes, bytes, str]  # path, query, and the path decoded
+
+_targets: dict[bytes, Target] = {}  # of what clients ask for again and again
 _TARGETS: Final = 1024
 _TARGET_BYTES: Final = 128  # a longer one hardly comes again
 
 
-def _read_target(url: bytes) -> tuple[bytes, bytes] | None:
-    """Return the (path, query) of a request's target; None if it is not a path."""
+def _read_target(url: bytes) -> Target | None:
+    """Return a request's target; None if it is not a path."""
     try:
         parsed = httptools.parse_url(url)
     except httptools.HttpParserInvalidURLError:
@@ -43,7 +46,7 @@ def _read_target(url: bytes) -> tuple[bytes, bytes] | None:
     path = parsed.path or b""
     if not path.startswith(b"/") or not path.isascii():
         return None
-    target = (path, parsed.query or b"")
+    target = (path, parsed.query or b"", unquote(path.decode("ascii")))
     if len(url) <= _TARGET_BYTES and len(_targets) < _TARGETS:
         _targets[url] = target
     return target
@@ -170,8 +173,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def head_bytes(self, head: AnswerHead) -> bytes:
         """Return a head as it goes over the wire, with its empty line."""
         lines = [b": ".join(pair) for pair in head.headers]
-        for pair in self.server_state.default_headers:
-            lines.append(b": ".join(pair))
+        lines += self.admission.desk.default_lines(self.server_state.default_headers)
         return STATUS_LINE[head.status] + b"\r\n".join(lines) + (b"\r\n\r\n" if lines else b"\r\n")
 
     def _fault(self, exc: Exception) -> None:
@@ -229,7 +231,7 @@ class GuardedProtocol(HttpToolsProtocol):
             if target is None:
                 self.refuse(BadRequest("the request's target is not a path"))
                 return False
-        self.raw_path, self.query = target
+        self.raw_path, self.query, self.path = target
         return True
 
     def _parsed_bytes(self) -> int:

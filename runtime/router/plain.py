@@ -7,7 +7,6 @@ No ASGI, and no task, future or timer per request. What does not fit (a body ove
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, cast
-from urllib.parse import unquote
 
 from runtime.errors import MuxError
 from runtime.link.frames import BODY_CHUNK, RequestHead
@@ -109,12 +108,9 @@ class PlainCycle:
 
     def __init__(self, protocol: PlainProtocol, found: RequestHeaders) -> None:
         parser = protocol.parser
-        raw_method, raw_path = parser.get_method(), protocol.raw_path
+        raw_method, path = parser.get_method(), protocol.path
         method = _METHODS.get(raw_method) or raw_method.decode("ascii")
         version = parser.get_http_version()
-        path = raw_path.decode("ascii")
-        if "%" in path:
-            path = unquote(path)
         self._protocol = protocol
         self._http10 = version == "1.0"
         self._chunked = False
@@ -130,7 +126,7 @@ class PlainCycle:
         self.exchange = Exchange(desk, self, method, path, "", desk.clock())
         self.exchange.peer = protocol.client
         self.head = RequestHead(
-            method, path, raw_path, protocol.query, protocol.scheme or "http", version, protocol.client,
+            method, path, protocol.raw_path, protocol.query, protocol.scheme or "http", version, protocol.client,
             protocol.server, protocol.headers, "", "", "", 0,
         )  # fmt: skip
 
