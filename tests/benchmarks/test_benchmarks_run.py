@@ -25,6 +25,7 @@ def test_every_benchmark_can_be_imported() -> None:
 
 def test_the_hot_path_is_linked_to_its_replica_and_ends() -> None:
     assert run("-m", "benchmarks.hot_path", "--rounds", "3").startswith("router: ")
+    assert run("-m", "benchmarks.hot_path", "--rounds", "3", "--replica").startswith("replica: ")
 
 
 def test_the_feed_of_decision_time_loads_and_serves() -> None:
