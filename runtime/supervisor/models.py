@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
-from runtime.errors import BadRequest, NoReplicas, NoSuchThing, NotRunning
+from runtime.errors import BadRequest, MuxError, NoReplicas, NoSuchThing, NotRunning
 from runtime.supervisor import questions
 from runtime.supervisor.api import ExplainAnswer, ModelRequest, ModelsAnswer
 from runtime.supervisor.pool import Pool
@@ -30,7 +31,10 @@ class Models:
         return ModelsAnswer(models=await questions.models_of(workers, deployment, READ_TIMEOUT_S))
 
     async def change(self, verb: str, request: ModelRequest) -> ModelsAnswer:
-        """Load, unload, pin or unpin. Raises NoSuchThing, BadRequest, or what a child refuses with."""
+        """Load, unload, pin or unpin. Raises NoSuchThing, BadRequest, or what a child refuses with.
+
+        A pin that one replica cannot take is taken back from the others.
+        """
         if verb not in VERBS:
             raise NoSuchThing(f"Models have no verb {verb!r}.", hint=f"There is: {', '.join(VERBS)}.")
         if not request.models:
@@ -44,13 +48,28 @@ class Models:
         everywhere = not request.replica  # what is pinned in one replica only ends with it
         if verb == "unpin" and everywhere:
             self._pool.live.unpin(name, request.models)
-        changed = await questions.change_models(workers, verb, args, limit_s)
+        try:
+            changed = await questions.change_models(workers, verb, args, limit_s)
+        except MuxError:
+            if verb == "pin":
+                await self._unpin_again(workers, name, request.models, limit_s)
+            raise
         if not changed:
             said = ", ".join(map(repr, request.models))
             raise NoSuchThing(f"{name} holds no model {said}.", hint="See `mux models`.")
         if verb == "pin" and everywhere:
             self._pool.live.pin(name, request.models)
         return ModelsAnswer(models=changed)
+
+    async def _unpin_again(self, workers: list[Worker], name: str, models: list[str], limit_s: float) -> None:
+        """Take a pin back that some replicas could not take; what was pinned in all of them before stays so."""
+        desired = self._pool.desired
+        config = desired.by_name.get(name) if desired is not None else None
+        before = {*self._pool.live.pins.get(name, ()), *(config.pin if config is not None else ())}
+        taken_back = [model for model in models if model not in before]
+        if taken_back:
+            with suppress(MuxError):
+                await questions.change_models(workers, "unpin", {"models": taken_back, "deployment": name}, limit_s)
 
     async def explain(self, request_id: str = "", model: str = "") -> ExplainAnswer:
         """Return why a request, or a model, went where it went. Raises NoSuchThing, BadRequest."""

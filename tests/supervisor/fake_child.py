@@ -48,6 +48,7 @@ class FakeChild:
         self.table: Table | None = None
         self.pong = Pong(seq=0)
         self.models = list(spec.preload)
+        self.pinned: set[str] = set()
 
     async def run(self) -> int:
         if self.mode == "crash":
@@ -110,7 +111,12 @@ class FakeChild:
                 data = {"models": [{"model": "9", "deployment": "Model", "state": "waiting", "waiting": 2}]}
             case "models":
                 data = {"models": [self.info(model) for model in self.models]}
+            case "pin" if self.refuses(query.args["models"]):
+                data = {"error": "model_load_failed"}
+                return Answer(id=query.id, ok=False, message="model 'torn' failed to load", data=data)
             case "load" | "pin" | "unpin":
+                self.pinned |= set(query.args["models"]) if query.what == "pin" else set()
+                self.pinned -= set(query.args["models"]) if query.what == "unpin" else set()
                 self.models += [m for m in query.args["models"] if m not in self.models and not router]
                 data = {"models": [self.info(model) for model in query.args["models"]]}
             case "unload":
@@ -129,8 +135,19 @@ class FakeChild:
                 data = {}
         return Answer(id=query.id, data=data)
 
+    def refuses(self, models: list[str]) -> bool:
+        """Return whether 'torn' is among the models and this is the replica that cannot load it."""
+        torn_in = Path(self.user_config.get("torn_in", ""))
+        return "torn" in models and torn_in.is_file() and torn_in.read_text() == self.spec.name
+
     def info(self, model: str) -> dict[str, Any]:
-        return {"model": model, "deployment": self.spec.deployment.get("name", ""), "replica": self.spec.name}
+        deployment = self.spec.deployment.get("name", "")
+        return {
+            "model": model,
+            "deployment": deployment,
+            "replica": self.spec.name,
+            "pinned": model in self.pinned,
+        }
 
 
 async def main(spec: ChildSpec) -> int:

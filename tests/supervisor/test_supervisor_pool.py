@@ -419,6 +419,23 @@ async def test_models_are_merged_and_verbs_relayed(running: Running, deploy: App
             await models.change("pin", ModelRequest(models=[]))
 
 
+async def test_a_pin_that_one_replica_cannot_take_is_taken_back(
+    running: Running, deploy: Apply, tmp_path: Path
+) -> None:
+    async with running() as supervisor:
+        config = {"torn_in": str(tmp_path / "torn-in")}
+        await carried_out(supervisor.operations.apply(deploy(replicas=2, user_config=config)))
+        pool = supervisor.operations.pool
+        models = Models(pool)
+        await models.change("pin", ModelRequest(models=["8"]))
+        (tmp_path / "torn-in").write_text(pool.replicas()[1].name)
+        with pytest.raises(MuxError, match="'torn' failed to load"):
+            await models.change("pin", ModelRequest(models=["8", "9", "torn"]))
+        pinned = {(one.replica, one.model) for one in (await models.resident("Model")).models if one.pinned}
+        assert pinned == {(one.name, "8") for one in pool.replicas()}
+        assert list(pool.live.pins["Model"]) == ["8"]
+
+
 async def test_explain_puts_the_stories_in_order(running: Running, deploy: Apply) -> None:
     async with running() as supervisor:
         await carried_out(supervisor.operations.apply(deploy()))
