@@ -114,7 +114,8 @@ def _router(old: Config | None, new: Config) -> Iterator[Change]:
     if old is None:
         count = new.http.routers
         many = f", {count} processes" if count > 1 else ""
-        yield Change("+", "router", f"http://{new.http.host}:{new.http.port}{many}", "router")
+        where = f"http://{new.http.host}:{new.http.port}" if new.http.port else f"any free port of {new.http.host}"
+        yield Change("+", "router", where + many, "router")
         return
     whys = [
         _changed((section, key), getattr(getattr(old, section), key), getattr(getattr(new, section), key))

@@ -33,6 +33,10 @@ def test_the_first_deploy_starts_everything() -> None:
     ]
 
 
+def test_port_0_is_no_address() -> None:
+    assert plan(None, config(http={"port": 0}))[0] == "+ router: any free port of 127.0.0.1 [router]"
+
+
 def test_nothing_changed() -> None:
     assert plan(config(), config(), old_digests={"M": {"app.py": "1"}}, new_digests={"M": {"app.py": "1"}}) == []
 
