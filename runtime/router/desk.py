@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from runtime.router.request_ids import RequestIds
 from runtime.router.tally import Tally
+from runtime.router.writes import Writes
 
 if TYPE_CHECKING:
     from runtime.observe.logs import LogWriter
@@ -36,6 +37,7 @@ class Desk:
         self.log = log
         self.ids = RequestIds()
         self.timed: dict[Timed, None] = {}
+        self.writes = Writes()
         self.requests = 0
         self.unrouted = Tally()  # requests that belong to no deployment
         self._defaults: tuple[object, list[bytes]] = (None, [])

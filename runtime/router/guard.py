@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -20,6 +19,7 @@ from runtime.router.answers import CLOSE, AnswerHead, error_head
 from runtime.router.front import CONNECTION, Guest
 from runtime.router.seat import AsgiSeat, WatchedFlow
 from runtime.router.settings import HEAD_LIMIT_BYTES, LEAVING_S, LINGER_BYTES, LINGER_S
+from runtime.router.targets import TARGETS, read_target
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -28,28 +28,6 @@ if TYPE_CHECKING:
 
     from runtime.router.admission import Admission
     from runtime.router.sweep import Sweep
-
-
-Target = tuple[bytes, bytes, str]  # path, query, and the path decoded
-
-_targets: dict[bytes, Target] = {}  # of what clients ask for again and again
-_TARGETS: Final = 1024
-_TARGET_BYTES: Final = 128  # a longer one hardly comes again
-
-
-def _read_target(url: bytes) -> Target | None:
-    """Return a request's target; None if it is not a path."""
-    try:
-        parsed = httptools.parse_url(url)
-    except httptools.HttpParserInvalidURLError:
-        return None
-    path = parsed.path or b""
-    if not path.startswith(b"/") or not path.isascii():
-        return None
-    target = (path, parsed.query or b"", unquote(path.decode("ascii")))
-    if len(url) <= _TARGET_BYTES and len(_targets) < _TARGETS:
-        _targets[url] = target
-    return target
 
 
 class Cycle(Protocol):
@@ -80,6 +58,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self.path = ""  # of the head that came last, decoded
         self.raw_path = b""
         self.query = b""
+        self.unwritten = False  # an answer waits to be written
         self._sweep = sweep
         self._in_head = False  # between a request's first byte and the end of its head
         self._head_since = 0.0
@@ -124,14 +103,25 @@ class GuardedProtocol(HttpToolsProtocol):
             if self._head_bytes > HEAD_LIMIT_BYTES:
                 self.refuse(HeadTooLarge(f"the request's head is over {HEAD_LIMIT_BYTES} bytes"))
 
+    def eof_received(self) -> None:
+        self.catch_up()
+        super().eof_received()
+
+    def catch_up(self) -> None:
+        """Write what waits to be written: something else is about to happen to the connection."""
+        if self.unwritten:
+            self.admission.desk.writes.flush()
+
     def shutdown(self) -> None:
         """The router stops. A client that asked just now is likely to be asking again: closing would cost it that."""
+        self.catch_up()
         self._leaving = True
         if self.answering is not None or not (self._in_head or self.clock() - self._idle_since < LEAVING_S):
             super().shutdown()
 
     def _upgrade(self) -> None:
         if self._should_upgrade():
+            self.catch_up()
             self.handle_websocket_upgrade()
         # any other upgrade was ignored: the request is answered as it is, and the connection closed after it
 
@@ -157,6 +147,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._refusing:
             return
         self._refusing = True
+        self.catch_up()
         current = self.answering
         if current is None:
             head, body = error_head(error, self.admission.desk.ids.new())
@@ -225,12 +216,10 @@ class GuardedProtocol(HttpToolsProtocol):
         if may_be_large and self._parsed_bytes() > HEAD_LIMIT_BYTES:
             self.refuse(HeadTooLarge(f"the request's head is over {HEAD_LIMIT_BYTES} bytes"))
             return False
-        target = _targets.get(self.url)
+        target = TARGETS.get(self.url) or read_target(self.url)
         if target is None:
-            target = _read_target(self.url)
-            if target is None:
-                self.refuse(BadRequest("the request's target is not a path"))
-                return False
+            self.refuse(BadRequest("the request's target is not a path"))
+            return False
         self.raw_path, self.query, self.path = target
         return True
 
@@ -277,6 +266,7 @@ class GuardedProtocol(HttpToolsProtocol):
     # --- the sweep --------------------------------------------------------------------------------------------
 
     def check(self, now: float) -> None:
+        self.catch_up()
         http = self.admission.http
         if self._linger_until:
             if now > self._linger_until:

@@ -166,7 +166,11 @@ class PlainCycle:
         data = self._protocol.head_bytes(head)
         if body:
             data += b"".join(self._framed(body, end)) if self._chunked else body
-        self._protocol.transport.write(data)
+        if end and self.keep_alive:
+            self._protocol.admission.desk.writes.put(self._protocol, data)
+        else:
+            self._protocol.catch_up()
+            self._protocol.transport.write(data)
         if end:
             self._complete()
 
