@@ -95,7 +95,7 @@ class Deployment(Section):
     handler: ImportPath | None = None
     """With loader: 'module:name' of predict(model, request); null: the model is called with the JSON body's inputs."""
     unloader: ImportPath | None = None
-    """With loader: 'module:name' of a function that is given each model once, after its last use."""
+    """With loader: 'module:name' of unload_model(model) or unload_model(model, model_id): once per model."""
     source: Text | None = None
     """With loader: where a model's file lies, './models/{model_id}/model.pt' (from this file's folder) or
     's3://bucket/{model_id}/model.pt', or its whole folder if it ends with '/'; the loader is given a local path."""

@@ -67,7 +67,10 @@ def _suggestion(found: Any, attribute: str) -> str:
 
 def describe(exc: BaseException, limit: int = 300) -> str:
     """Return the exception in one line: its type, and the first line of its message."""
-    lines = str(exc).strip().splitlines()
+    try:
+        lines = str(exc).strip().splitlines()
+    except Exception:  # of the user's own __str__; said as in tracebacks
+        lines = ["<exception str() failed>"]
     return (f"{type(exc).__name__}: {lines[0]}" if lines else type(exc).__name__)[:limit]
 
 

@@ -27,7 +27,7 @@ import msgspec
 from runtime.core.events import Key
 from runtime.errors import BadRequest, NoSuchThing, StartError
 from runtime.replica.executor import Executor, run_in_thread
-from runtime.replica.signatures import Wants, takes_no_model, takes_path, wants_of
+from runtime.replica.signatures import Wants, is_async, takes_no_model, takes_path, unloader_of, wants_of
 
 if TYPE_CHECKING:
     from runtime.replica.call_server import CallWork
@@ -50,7 +50,7 @@ class LoaderStyle:
         self,
         loader: Callable[..., Any],
         handler: Callable[..., Any] | None,
-        unloader: Unloader | None,
+        unloader: Callable[..., Any] | None,
         *,
         has_source: bool,
         executor: Executor,
@@ -61,12 +61,12 @@ class LoaderStyle:
         self.cache_names: tuple[str, ...] = (getattr(loader, "__name__", "loader"),)
         self.asgi_state: dict[str, Any] = {}
         self.options: dict[str, Any] = {}
-        self.unloader = unloader
+        self.unloader: Unloader | None = unloader_of(unloader) if unloader is not None else None
         self._loader = loader
-        self._loader_is_async = _is_async(loader)
+        self._loader_is_async = is_async(loader)
         self._takes_path = takes_path(loader, has_source)
         self._handler = handler
-        self._handler_is_async = handler is not None and _is_async(handler)
+        self._handler_is_async = handler is not None and is_async(handler)
         wanted: tuple[Wants, Any, bool] = wants_of(handler) if handler is not None else ("inputs", None, False)
         self._wants, self._annotation, self._has_default = wanted
         self._takes_no_model = handler is not None and takes_no_model(handler)
@@ -165,7 +165,7 @@ class LoaderStyle:
         torch = sys.modules.get("torch")
         if torch is not None and isinstance(model, torch.nn.Module):
             return await self._executor.run(lambda: _run_module(torch, model, inputs))
-        if _is_async(model):
+        if is_async(model):
             return await model(inputs)
         return await self._executor.run(lambda: model(inputs))
 
@@ -207,7 +207,3 @@ def _validated(annotation: Any, body: Any) -> Any:
         return validate(body)
     except ValidationError as exc:
         raise BadRequest(f"the body is not a {annotation.__name__}: {exc}") from exc
-
-
-def _is_async(function: Any) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004

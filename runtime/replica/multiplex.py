@@ -188,7 +188,9 @@ class Models:
             path = (await self._files.hold(key)).path if self._files is not None else None
             model = await self._run_loader(key, path)
             size = size_bytes(model, path)
-        except (Exception, SystemExit) as exc:
+        except BaseException as exc:
+            if _is_ending(exc):
+                raise
             self._release(key)
             failure = _failure(exc, "model_load_failed", key.model)
             self._failed(key, exc, failure, f"Loading model {key.model!r} failed", events.MODEL_LOAD_FAILED)
@@ -225,7 +227,9 @@ class Models:
         try:
             if model is not None:
                 await clean_up(model, key.model, self._loader.unloader)
-        except (Exception, SystemExit) as exc:
+        except BaseException as exc:
+            if _is_ending(exc):
+                raise
             what = f"Unloading model {key.model!r}: its cleanup failed"
             self.log.write(key, f"{what}:\n{user_traceback(exc).rstrip()}", events.MODEL_UNLOAD_FAILED, "ERROR")
         self._release(key)
@@ -268,6 +272,12 @@ class Models:
         self.log.forget(key)
 
 
+def _is_ending(exc: BaseException) -> bool:
+    """Return whether the task itself is being ended; user code may raise the same exceptions on its own."""
+    task = asyncio.current_task()
+    return task is None or (isinstance(exc, asyncio.CancelledError) and task.cancelling() > 0)
+
+
 def _failure(exc: BaseException, code: str, model_id: str) -> Failure:
     """Return what is published. "No such model": a ``LookupError`` itself, a ``KeyError`` of the id, or no file."""
     if isinstance(exc, MuxError):
@@ -275,4 +285,6 @@ def _failure(exc: BaseException, code: str, model_id: str) -> Failure:
     unknown = isinstance(exc, KeyError) and exc.args == (model_id,)  # MODELS[model_id]; any other key is a bug
     if unknown or type(exc) is LookupError or isinstance(exc, FileNotFoundError):
         return Failure(ModelNotFound.code, describe(exc))
+    if isinstance(exc, asyncio.CancelledError):
+        return Failure(code, "user code cancelled itself")
     return Failure(code, describe(exc))

@@ -44,6 +44,28 @@ def takes_path(loader: Callable[..., Any], has_source: bool) -> bool:
     return has_source
 
 
+def unloader_of(function: Callable[..., Any]) -> Callable[[Any, str], Any]:
+    """Return the unloader as (model, model_id), whether it takes the id or not. Raises ``StartError``."""
+    least, most = arity(function)
+    if most < 1 or least > 2:
+        name = getattr(function, "__qualname__", repr(function))
+        raise StartError(f"unloader: {name} must take (model) or (model, model_id)")
+    if most >= 2:
+        return function
+    if is_async(function):
+
+        async def unload_async(model: Any, model_id: str) -> None:
+            await function(model)
+
+        return unload_async
+    return lambda model, model_id: function(model)
+
+
+def is_async(function: Any) -> bool:
+    """Return whether calling ``function`` gives a coroutine."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
 def arity(function: Callable[..., Any]) -> tuple[int, float]:
     """Return the least and the most positional arguments that ``function`` takes."""
     try:

@@ -162,7 +162,9 @@ class Work:
         self.host.writer.started(self.context.request_id, self.context.route, self.context.model_id)
         try:
             await self.run()
-        except (Exception, SystemExit) as exc:
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as exc:  # user code may raise anything, a KeyboardInterrupt too
             await self.fail(exc)
 
     def _done(self, task: asyncio.Task[None]) -> None:

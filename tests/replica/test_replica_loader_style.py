@@ -284,6 +284,102 @@ async def test_an_unloader_is_called_once_and_may_fail_alone(app: App, short_dir
     assert module.gone == ["1", "2"]
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_an_unloader_may_take_the_model_alone(app: App, short_dir: Path, is_async: bool) -> None:
+    name = app(f"""
+        gone = []
+
+        def load_model(model_id):
+            return lambda inputs: model_id
+
+        {"async " if is_async else ""}def unload(model):
+            gone.append(model(0))
+    """)
+    config: dict[str, Any] = {"loader": f"{name}:load_model", "unloader": f"{name}:unload"}
+    async with running(short_dir, **config) as replica:
+        await replica.router.request(model="1", body=b'{"inputs": 1}')
+    assert sys.modules[name].gone == ["1"]
+
+
+async def test_an_unloader_of_three_arguments_is_refused_at_the_start(app: App, short_dir: Path) -> None:
+    name = app("""
+        def load_model(model_id):
+            return model_id
+
+        def unload(model, model_id, why):
+            pass
+    """)
+    with pytest.raises(StartError, match="unload must take"):
+        async with running(short_dir, loader=f"{name}:load_model", unloader=f"{name}:unload"):
+            pass
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        ("BaseException('odd')", "BaseException: odd"),
+        ("KeyboardInterrupt()", "KeyboardInterrupt"),
+        ("GeneratorExit()", "GeneratorExit"),
+        ("asyncio.CancelledError()", "user code cancelled itself"),
+        ("Mute()", "Mute: <exception str() failed>"),
+    ],
+)
+async def test_whatever_a_loader_raises_its_load_has_failed(
+    app: App, short_dir: Path, raised: str, said: str, is_async: bool
+) -> None:
+    name = app(f"""
+        import asyncio
+
+        class Mute(Exception):
+            def __str__(self):
+                return None
+
+        {"async " if is_async else ""}def load_model(model_id):
+            raise {raised}
+    """)
+    async with running(short_dir, loader=f"{name}:load_model") as replica:
+        await replica.router.want("1")
+        assert replica.router.models["1"] == "failed"
+        assert replica.router.failures["1"] == "model_load_failed"
+        assert said in replica.messages("model.load_failed")[0] or said.startswith("user code")
+        assert replica.host.residency.models() == []
+
+
+@pytest.mark.parametrize("raised", ["BaseException('odd')", "KeyboardInterrupt()", "asyncio.CancelledError()"])
+async def test_whatever_an_unloader_raises_its_model_is_gone(app: App, short_dir: Path, raised: str) -> None:
+    name = app(f"""
+        import asyncio
+
+        def load_model(model_id):
+            return lambda inputs: model_id
+
+        async def unload(model):
+            raise {raised}
+    """)
+    config: dict[str, Any] = {"loader": f"{name}:load_model", "unloader": f"{name}:unload"}
+    async with running(short_dir, **config, max_num_models_per_replica=1) as replica:
+        for model in ("1", "2"):
+            assert (await replica.router.request(model=model, body=b'{"inputs": 1}')).json == {"outputs": model}
+        assert "its cleanup failed" in replica.messages("model.unload_failed")[0]
+
+
+@pytest.mark.parametrize("raised", ["BaseException('odd')", "KeyboardInterrupt()"])
+async def test_whatever_a_handler_raises_is_answered_and_logged(app: App, short_dir: Path, raised: str) -> None:
+    name = app(f"""
+        def load_model(model_id):
+            return model_id
+
+        async def predict(model, request):
+            raise {raised}
+    """)
+    async with running(short_dir, loader=f"{name}:load_model", handler=f"{name}:predict") as replica:
+        answer = await replica.router.request(model="1", request_id="odd-1")
+        assert (answer.status, answer.json["error"]) == (500, "user_code_failed")
+        assert answer.json["message"].startswith(raised.partition("(")[0])
+        assert [record["request_id"] for record in replica.log_lines("request.failed")] == ["odd-1"]
+
+
 async def test_a_lost_link_cancels_its_requests(app: App, short_dir: Path) -> None:
     name = app("""
         import asyncio
