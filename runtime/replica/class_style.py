@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.core.events import Key
-from runtime.errors import NoSuchThing, StartError
+from runtime.errors import StartError
 from runtime.link.asgi_lifespan import Lifespan
+from runtime.replica.asgi_errors import answer_our_errors
 from runtime.replica.cleanup import Unloader, clean_up
 from runtime.replica.executor import Executor
 from runtime.serve.application import Application, BoundDeployment
@@ -77,6 +78,7 @@ class ClassStyle:
             await self.reconfigure(user_config)
         app = asgi_app(self.servable_object)
         if app is not None:
+            answer_our_errors(app)
             self._lifespan = Lifespan(app)
             await self._lifespan.startup()
             self.asgi_app = app
@@ -133,12 +135,12 @@ class ClassStyle:
         return await self._run(self._method(method), args, kwargs)
 
     def _method(self, name: str) -> _Method:
-        """Return a method by its name. Raises ``NoSuchThing``; private ones are not reached from outside."""
+        """Return a method by its name. Raises ``AttributeError``; private ones are not reached from outside."""
         found = self._methods.get(name)
         if found is None:
             function = self._function(name)
             if function is None:
-                raise NoSuchThing(f"{self._bound.name} has no method {name!r}", hint="define it in the deployment")
+                raise AttributeError(f"{self._bound.name} has no method {name!r} that can be called from outside")
             found = self._methods[name] = _Method(function)
         return found
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from runtime.core.events import Key
-from runtime.errors import BadRequest, NoSuchThing, StartError
+from runtime.errors import BadRequest, StartError
 from runtime.replica.executor import Executor, run_in_thread
 from runtime.replica.signatures import Wants, is_async, takes_no_model, takes_path, unloader_of, wants_of
 
@@ -120,7 +120,7 @@ class LoaderStyle:
     async def call(self, work: CallWork, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A handle's call: the handler with the caller's own argument in the place of the request."""
         if method != "__call__":
-            raise NoSuchThing(f"a deployment of a loader has no method {method!r}; call the handle itself")
+            raise AttributeError(f"a deployment of a loader has no method {method!r}; call the handle itself")
         model = await self._model(work)
         if self._handler is None:
             return await self._infer(model, *args, **kwargs)

@@ -193,14 +193,17 @@ class HttpWork(Work):
             self._left_behind()
             return
         answer = responses.exception_answer(exc, self.context.request_id)
-        self.status = answer.status
-        if answer.status >= 500:
+        answered = self.stream.local_ended or self.stream.closed
+        begun = self.exchange is not None and self.exchange.started
+        open_socket = self.websocket is not None and self.websocket.status
+        self.status = 500 if answered or begun or open_socket else answer.status
+        if self.status >= 500:  # or the client is not told what it was
             self.log_failure(exc)
-        if self.stream.local_ended or self.stream.closed:
+        if answered:
             return
-        if self.websocket is not None and self.websocket.status:
+        if self.websocket is not None and open_socket:
             self.websocket.end(failed=True)
-        elif self.exchange is not None and self.exchange.started:
+        elif begun:
             code = exc.code if isinstance(exc, MuxError) else "user_code_failed"
             self.abort(code, f"{type(exc).__name__} after a part of the answer was sent", 500)
         else:

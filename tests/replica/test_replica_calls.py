@@ -134,6 +134,8 @@ async def test_a_method_that_is_not_there_is_an_error(app: App, short_dir: Path,
         answer = await replica.router.call(_head(method))
         assert answer.results[0].kind == "error"
         assert b"no method" in answer.results[0].payload
+        assert b"AttributeError" in answer.results[0].payload
+        assert "no method" in replica.messages("request.failed")[0]
 
 
 async def test_a_generator_called_without_stream_says_so(app: App, short_dir: Path) -> None:

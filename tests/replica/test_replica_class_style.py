@@ -347,6 +347,19 @@ FASTAPI = """
             async for text in websocket.iter_text():
                 await websocket.send_text(text.upper())
 
+        @api.get("/raise/{what}")
+        async def let_out(self, what: str):
+            if what == "missing":
+                raise serve.exceptions.ModelNotFound("no model x")
+            if what == "store":
+                raise serve.exceptions.DeploymentUnavailableError("no credentials")
+            raise ValueError("boom")
+
+        @api.websocket("/raise")
+        async def let_out_of_a_socket(self, websocket: WebSocket):
+            await websocket.accept()
+            raise serve.exceptions.ModelNotFound("no model x")
+
         @api.websocket("/refuse")
         async def refuse(self, websocket: WebSocket):
             await websocket.close(code=4000)
@@ -365,6 +378,51 @@ async def test_a_fastapi_ingress_answers(app: App, short_dir: Path) -> None:
         assert echoed.json == {"a": 1}
         assert (await replica.router.request("/nowhere")).status == 404
     assert sys.modules[name].life == ["up", "down"]
+
+
+async def test_a_fastapi_ingress_answers_our_errors_as_a_plain_class_does(app: App, short_dir: Path) -> None:
+    async with running(short_dir, import_path=f"{app(FASTAPI)}:Api") as replica:
+        missing = await replica.router.request("/raise/missing", method="GET", request_id="r-404")
+        assert (missing.status, missing.json["error"], missing.json["request_id"]) == (404, "model_not_found", "r-404")
+        assert replica.log_lines("request.failed") == []
+        store = await replica.router.request("/raise/store", method="GET", request_id="r-503")
+        assert (store.status, store.json["message"]) == (503, "no credentials")
+        own = await replica.router.request("/raise/own", method="GET", request_id="r-500")
+        assert (own.status, own.body) == (500, b"Internal Server Error")
+        socket = replica.router.open("/raise", method="GET", scheme="ws", more=True, request_id="r-ws")
+        await socket.end()
+        assert socket.closed is not None
+        assert socket.closed.code == 1011
+        failed = replica.log_lines("request.failed")
+        assert [record["request_id"] for record in failed] == ["r-503", "r-500", "r-ws"]
+        assert failed[2]["msg"] == "ModelNotFound: no model x"
+        ended = {record["request_id"]: record["msg"].split()[1] for record in replica.log_lines("request.finished")}
+        assert ended == {"r-404": "OK", "r-503": "ERROR", "r-500": "ERROR", "r-ws": "ERROR"}
+
+
+async def test_an_application_answers_our_errors_itself_if_it_wants_to(app: App, short_dir: Path) -> None:
+    name = app("""
+        from fastapi import FastAPI
+        from fastapi.responses import JSONResponse
+        from runtime import serve
+
+        api = FastAPI()
+
+        @api.exception_handler(Exception)
+        async def everything(request, exc):
+            return JSONResponse({"mine": str(exc)}, 418)
+
+        @serve.deployment
+        @serve.ingress(api)
+        class Api:
+            @api.get("/")
+            async def let_out(self):
+                raise serve.exceptions.ModelNotFound("no model x")
+    """)
+    async with running(short_dir, import_path=f"{name}:Api") as replica:
+        answer = await replica.router.request("/", method="GET", request_id="r1")
+        assert (answer.status, answer.json) == (418, {"mine": "no model x"})
+        assert [record["msg"] for record in replica.log_lines("request.failed")] == ["ModelNotFound: no model x"]
 
 
 async def test_a_websocket_talks_both_ways_and_closes_once(app: App, short_dir: Path) -> None:
