@@ -50,6 +50,8 @@ def _jsonable(value: Any) -> Any:
         return value.model_dump(mode="json")
     if hasattr(value, "tolist"):
         return value.tolist()
+    if value is None or isinstance(value, bool | tuple | frozenset):  # JSON has these, but not as keys
+        raise TypeError(f"a dict with the key {value!r:.60} cannot become a response: JSON's keys are strings")
     raise TypeError(
         f"a {type(value).__module__}.{type(value).__qualname__} cannot become a response: return a str, bytes, "
         "something JSON can hold, a tensor, a generator or a starlette Response"

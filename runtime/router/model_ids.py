@@ -69,10 +69,13 @@ class ModelIds:
         try:
             model = raw.decode("ascii" if raw.isascii() else "utf-8")
         except UnicodeDecodeError:
-            raise BadModelId("the model id is not UTF-8") from None
-        refused = ".." in model or model.startswith("/") or not model.isprintable()
-        if refused or not model or self._matches(model) is None:
-            raise BadModelId(f"{model[:60]!a} is not a model id: it must match {self._settings.pattern}, without '..'")
+            model = raw.decode("latin-1")  # as headers were read once, and as some clients still write them
+        refused = ".." in model or not model.isprintable() or any(part in ("", ".") for part in model.split("/"))
+        if refused or self._matches(model) is None:
+            raise BadModelId(
+                f"{model[:60]!r} is not a model id: it must match {self._settings.pattern}, without '..' and "
+                "without a name that is only '.'"
+            )
         return model
 
 

@@ -80,7 +80,7 @@ class HeaderReader:
             if what is None:
                 continue
             if what == _MODEL:
-                found.model = value or None
+                found.model = value.strip(b" \t") or None  # the parser leaves what stands behind a value
             elif what == _HOST:
                 found.hosts += 1
             elif what == _LENGTH:

@@ -12,6 +12,7 @@ import pytest
 
 from runtime.errors import StartError
 from runtime.link.frames import Close, encode_head
+from runtime.replica.responses import to_json
 from tests.replica.fakes import Replica, running
 
 pytestmark = pytest.mark.anyio
@@ -492,3 +493,9 @@ async def test_async_init_and_the_instances_own_end(app: App, short_dir: Path) -
     async with running(short_dir, import_path=f"{name}:entry") as replica:
         assert (await replica.router.request()).body == b"bound"
     assert sys.modules[name].ended == ["bound"]
+
+
+@pytest.mark.parametrize("key", [None, (1, 2)])
+def test_a_key_that_json_cannot_have_is_named(key: object) -> None:
+    with pytest.raises(TypeError, match="a dict with the key"):
+        to_json({1: 2, key: 3})
