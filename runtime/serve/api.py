@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from types import FrameType
@@ -80,6 +81,7 @@ def run(
     if blocking:
         with _told_to_stop() as stopped:
             try:
+                print(session.greeting(), file=sys.stderr, flush=True)
                 session.wait(stopped)
             finally:
                 session.shutdown()
@@ -97,8 +99,6 @@ def _bound(deployment: Deployment[Any]) -> Application:
 
 
 def _is_being_imported_by_a_replica() -> bool:
-    import sys
-
     main = sys.modules.get("__main__")
     return getattr(getattr(main, "__spec__", None), "name", None) == "runtime.replica.__main__"
 

@@ -89,6 +89,13 @@ class Session:
             raise NotRunning("this process runs nothing: serve.run(app) was not called")
         return ControlClient(self.project)
 
+    def greeting(self) -> str:
+        """Return where the project answers and where its logs are: a terminal shows nothing else of it."""
+        client = self.client()
+        return (
+            f"{client.status().url} answers; `mux logs -f -p {client.project.name}` follows its logs; Ctrl-C ends it."
+        )
+
     def wait(self, ended: threading.Event, every_s: float = 1.0) -> None:
         """Block until ``ended`` is set. Raises ``NotRunning`` when the project has gone meanwhile."""
         while not ended.wait(every_s):

@@ -162,6 +162,7 @@ def test_blocking_ends_on_sigterm_and_takes_everything_down(home: Path) -> None:
     script.send_signal(signal.SIGTERM)
     _, err = script.communicate(timeout=60)
     assert script.returncode == 0, err
+    assert f"http://127.0.0.1:{port!s} answers; `mux logs -f -p " in err
 
 
 def test_an_application_that_cannot_start_shows_the_users_traceback(home: Path) -> None:
