@@ -284,6 +284,8 @@ class Pool:
         if cause is None or cause.model != effect.model:  # a want that moved: of the oldest jobs, one that waits for it
             waiting = (job for job in islice(self.jobs.values(), SEARCHED_JOBS) if job.stream is None)
             cause = next((job for job in waiting if job.model == effect.model), None)
+            if cause is not None and effect.kind == "cold":
+                cause.cache = "load"  # it came when no replica could be asked
         data = encode_head(Cause(cause.request_id, cause.route_prefix)) if cause is not None else b"\xc0"
         return Command(
             "want", effect.model, effect.kind, effect.age_s, effect.waiting, effect.spare or "", data=Raw(data)

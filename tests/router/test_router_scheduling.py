@@ -55,6 +55,23 @@ async def test_a_model_that_is_nowhere_is_wanted_loaded_and_served(house: House)
     await house.start()
     answers = await both(house, **{HEADER: "new"})
     assert sorted(answer.headers["x-mux-cache"] for answer in answers) == ["load", "wait"]
+
+
+async def test_a_model_that_is_wanted_once_a_replica_is_up_is_loaded_for_its_oldest_request(house: House) -> None:
+    async def answer(work: Work) -> None:
+        work.respond(cache=work.head_.cache, load_ms=250.0)
+
+    await house.start()
+    asked = []
+    for _ in range(2):
+        asked.append(asyncio.create_task(house.ask("POST", "/", {"serve-multiplexed-model-id": "m"}, b"x")))
+        await until(lambda: house.router.fleet.pools["Model"].queued == len(asked))
+    replica = house.replica(caches=1, script=answer)
+    loads(replica)
+    await replica.start()
+    await house.apply()
+    answers = await asyncio.gather(*asked)
+    assert [one.headers["x-mux-cache"] for one in answers] == ["load", "wait"]
     assert {answer.headers["x-mux-load-ms"] for answer in answers} == {"250.0"}
     assert [command.verb for command in replica.commands if command.verb == "want"] == ["want"]
     assert float(answers[0].headers["x-mux-queue-ms"]) > 0
