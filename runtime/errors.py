@@ -216,7 +216,7 @@ class NoReplicas(Unavailable):
 
 
 class SlotsBusy(Unavailable):
-    """Every slot is pinned or held by a long request, so the model cannot be loaded now."""
+    """What is pinned, hangs or serves a long request leaves no room, so the model cannot be loaded now."""
 
     code = "slots_busy"
 

@@ -28,6 +28,13 @@ class Budget:
         share = int(self._history.mean_size_bytes) or self.limit // self._slots
         return self.known(want) or min(share, max(0, self.limit - self.pinned))
 
+    @property
+    def least(self) -> int:
+        """Return the bytes that any model takes at the least: of the smallest so far, as far as pins leave so many."""
+        if self.limit is None:
+            return 0
+        return max(1, min(self._history.least_size_bytes, self.limit - self.pinned))
+
     def too_large(self, size_bytes: int, own: Entry | None = None) -> bool:
         """Return whether a model of that size cannot fit beside what else is pinned, whoever else goes."""
         pinned = self.pinned - (own.size_bytes if own is not None and own.pinned else 0)

@@ -55,7 +55,7 @@ CASES: Final[dict[int, str]] = {
     240: "the model failed to load a short while ago",
     241: "the load failed",
     242: "requests that hold a model wait for each other's slots: the youngest is denied",
-    243: "every slot is pinned, stuck or abandoned",
+    243: "what is pinned, stuck or abandoned leaves no slot, or too few bytes",
     244: "the replica is stopping",
     245: "an operator unloaded the model",
     # loads and unloads
@@ -75,7 +75,7 @@ CASES: Final[dict[int, str]] = {
     271: "the summary changed",
     280: "the router took back a want that had not started",
     281: "the replica is stopping: the router must want the model elsewhere",
-    290: "every slot is held by a load or cleanup that does not return",
+    290: "loads or cleanups that do not return hold every slot, or leave too few bytes for any model",
 }
 
 

@@ -79,7 +79,7 @@ MESSAGES: Final[dict[str, str]] = {
     "load_timeout": "model {model!r} was not loaded in time",
     "model_too_large": "model {model!r} is larger than the byte budget less what is pinned",
     "model_unloaded": "model {model!r} was unloaded by an operator",
-    "slots_busy": "no slot for model {model!r}: every one is pinned or held by a long request",
+    "slots_busy": "no room for model {model!r}: what is pinned, hangs or serves a long request leaves none",
     "slot_deadlock": "model {model!r} waits for a slot, and every slot is held by requests that wait like this one",
     "draining": "model {model!r} is not loaded any more: the replica is stopping",
 }

@@ -264,9 +264,9 @@ class Loader:
         cache.move(cache.entries[key.model], "abandoned", now)
         state.newcomers.failed(key)
         self._announce(key, out)
-        if not self._faulted and state.jammed(cache, "abandoned"):
+        if not self._faulted and state.attainable(cache, hung=True) < state.budget.least:
             self._faulted = True
-            text = "every slot, or all of the bytes, is held by loads or cleanups that do not return"
+            text = "loads or cleanups that do not return hold every slot, or leave too few bytes for any model"
             out.append(Fault(f"{text} ({key.model})", case=290))
 
     def hanging(self, key: Key, now: float) -> Failure | None:

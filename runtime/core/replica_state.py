@@ -9,7 +9,7 @@ from runtime.core.admission import Admission
 from runtime.core.budget import Budget
 from runtime.core.claims import Claims
 from runtime.core.decisions import Decisions
-from runtime.core.events import Key, ModelState, ModelStatus, Publish, ReplicaLimits, ResidencyEffect
+from runtime.core.events import Key, ModelStatus, Publish, ReplicaLimits, ResidencyEffect
 from runtime.core.eviction import POLICIES
 from runtime.core.failures import FailureMemory
 from runtime.core.leases import Leases
@@ -76,19 +76,32 @@ class ReplicaState:
     def loading(self) -> int:
         return sum(cache.count["loading"] for cache in self.caches)
 
-    def jammed(self, cache: Cache, *states: ModelState) -> bool:
-        """Return whether no want can get a slot of a cache, or bytes: all are pinned, stuck or abandoned.
+    def attainable(self, cache: Cache, *, hung: bool = False) -> float:
+        """Return the bytes that a want of a cache can be given at the most, whoever yields; -1: not even a slot.
 
-        With ``states``: whether models in these states alone hold all of them.
+        The rest is pinned, stuck or abandoned. ``hung``: as if only what is abandoned were held.
         """
-        if not cache.blocked:
-            return False
-        held = [entry for each in self.caches for entry in each.entries.values() if entry.blocks]
-        if states:
-            held = [entry for entry in held if entry.state in states]
+        held = [
+            entry
+            for each in self.caches
+            if each.blocked
+            for entry in each.entries.values()
+            if entry.blocks and (entry.state == "abandoned" or not hung)
+        ]
+        if not held:
+            return inf
         if 0 <= cache.cap <= sum(entry.key.cache == cache.number for entry in held):
-            return True
-        return self.budget.limit is not None and sum(entry.size_bytes for entry in held) >= self.budget.limit
+            return -1
+        return inf if self.budget.limit is None else self.budget.limit - sum(entry.size_bytes for entry in held)
+
+    def jammed(self, cache: Cache) -> bool:
+        """Return whether no want of a cache can be given room; where none waits, not even the smallest model."""
+        left = self.attainable(cache)
+        if left == inf:
+            return False
+        waiting = self.wants[cache.number].every()
+        needs = [self.budget.expected(want) for want in waiting if want.key.model not in cache.entries]
+        return min(needs, default=self.budget.least) > left
 
     def new(self, key: Key) -> bool:
         """Return whether only its load can tell that a model exists: there is no source, and none has succeeded."""

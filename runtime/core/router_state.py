@@ -69,5 +69,5 @@ class RouterState:
         return model
 
     def slots_busy(self, name: str) -> Failure:
-        text = f"no slot for model {name!r}: every one is pinned or held by a long request"
+        text = f"no room for model {name!r}: what is pinned, hangs or serves a long request leaves none"
         return Failure("slots_busy", text, self.limits.drain_limit_s)

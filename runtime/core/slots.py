@@ -80,6 +80,7 @@ class History:
         self._from = 0  # and at which tick
         self.mean_load_s = 0.0
         self.mean_size_bytes = 0.0
+        self.least_size_bytes = 0
 
     def recall(self, key: Key) -> Past:
         """Return the record of ``key``, or a new one, which is kept once the model has loaded."""
@@ -122,6 +123,7 @@ class History:
 
     def loaded(self, past: Past, load_s: float, size_bytes: int) -> None:
         """Note a finished load; the means move an eighth of the way."""
+        self.least_size_bytes = min(size_bytes, self.least_size_bytes or size_bytes)
         past.load_s = load_s
         past.size_bytes = size_bytes
         self.mean_load_s += (load_s - self.mean_load_s) * (0.125 if self.mean_load_s else 1.0)

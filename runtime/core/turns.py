@@ -100,15 +100,10 @@ class Turns:
         state = self._state
         turn = Turn(cache, state)
         fetch_ahead = fetch_limit(state.limits)
-        queued = wants.queued(state.limits.max_concurrent_loads + fetch_ahead)
+        queued = self._first(cache, wants, turn, state.limits.max_concurrent_loads + fetch_ahead, now, out)
         if wants.new:
-            known = sum(not want.new and want.key.model not in cache.entries for want in queued)
-            turn.spare = turn.free + turn.coming - known
+            turn.spare = turn.free + turn.coming - sum(not want.new for want in queued)
         for want in queued:
-            if want.key.model in cache.entries:
-                continue
-            if self._too_large(want, now, out):
-                continue
             if not self._fetched(want, fetch_ahead, now, out):
                 continue
             if turn.permits <= 0:
@@ -118,6 +113,19 @@ class Turns:
                 break
         for entry in turn.draining[turn.drains_needed :]:
             self._loader.revert(entry, 268, now, out)
+
+    def _first(self, cache: Cache, wants: Wants, turn: Turn, limit: int, now: float, out: Effects) -> list[Want]:
+        """Return the first wants to serve. One for which nobody can make room holds up no others; its drains go on."""
+        left = self._state.attainable(cache)
+        found: list[Want] = []
+        for want in wants.every() if left < inf else wants.queued(limit):
+            if want.key.model in cache.entries or self._too_large(want, now, out):
+                continue
+            if self._state.budget.expected(want) <= left:
+                found.append(want)
+            elif self._may_push(want, now):
+                turn.draining = []
+        return found
 
     def _too_large(self, want: Want, now: float, out: Effects) -> bool:
         size = self._state.budget.known(want)
@@ -203,27 +211,27 @@ class Turns:
     # --- what can never be served -----------------------------------------------------------------------
 
     def _deny_hopeless(self, now: float, out: Effects) -> None:
-        """Deny waiting user code where every slot is blocked, and the youngest of those that block each other."""
+        """Deny waiting user code for which nobody can make room, and the youngest of those that block each other."""
         state = self._state
         for cache, wants in zip(state.caches, state.wants, strict=True):
-            moving = cache.count["loading"] or cache.count["unloading"]
-            if wants.waiting and not moving and state.jammed(cache):
-                self._deny_all(wants, cache, now, out)
+            left = state.attainable(cache)
+            for want in wants.every() if left < inf else ():
+                if state.budget.expected(want) > left and want.key.model not in cache.entries:
+                    self._deny_all(want, wants, now, out)
         held = deadlocked(state.caches, state.leases.running) if state.waiters else []
         if held:
             self._deny_request(held[-1], now, out)
             self.advance(now, out)
 
-    def _deny_all(self, wants: Wants, cache: Cache, now: float, out: Effects) -> None:
-        for want in wants.queued(wants.waiting):
-            failure = failure_of("slots_busy", want.key, self._state.limits.drain_limit_s)
-            if want.preload is not None and not want.links:
-                self._loader.fail(want, failure, now, out, remember=False, case=243)
-                continue
-            for waiter in list(want.waiters.values()):
-                del want.waiters[waiter.id], self._state.waiters[waiter.id]
-                self._loader.deny(waiter.id, waiter.request, failure, 243, out)
-            wants.changed(want)
+    def _deny_all(self, want: Want, wants: Wants, now: float, out: Effects) -> None:
+        failure = failure_of("slots_busy", want.key, self._state.limits.drain_limit_s)
+        if want.preload is not None and not want.links:
+            self._loader.fail(want, failure, now, out, remember=False, case=243)
+            return
+        for waiter in list(want.waiters.values()):
+            del want.waiters[waiter.id], self._state.waiters[waiter.id]
+            self._loader.deny(waiter.id, waiter.request, failure, 243, out)
+        wants.changed(want)
 
     def _deny_request(self, request: object, now: float, out: Effects) -> None:
         running = self._state.leases.running[request]

@@ -128,6 +128,10 @@ class Wants:
         first = sorted(known[:limit] + new[:limit]) if known and new else (known or new)[:limit]
         return [want for _, want in first]
 
+    def every(self) -> list[Want]:
+        """Return all wants without a slot, in their order."""
+        return self.queued(self.waiting)
+
     @property
     def waiting(self) -> int:
         return len(self._orders[0]) + len(self._orders[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runtime.core import events as ev
+from runtime.core.slots import UNLIMITED
 from tests.core.fakes import Replica, Router, key, of
 
 
@@ -132,3 +133,63 @@ def test_who_waits_for_bytes_that_a_long_request_holds_is_told_so(slots: int) ->
     assert [failed.failure.code for failed in of(ev.Fail, told)] == ["slots_busy"]
     replica.do(ev.Ended("stream"))
     assert of(ev.Summarise, replica.pass_time(1.0))[-1].summary.stuck == 0
+
+
+@pytest.mark.parametrize("slots", [-1, 4])
+def test_a_budget_of_which_what_hangs_leaves_too_little_for_any_model_is_a_fault(slots: int) -> None:
+    replica = Replica(slots=(slots,), max_bytes=250, load_timeout_s=5.0)
+    replica.load("a", size_bytes=100)
+    replica.want("b")
+    assert of(ev.Fault, replica.pass_time(6.0)) == []
+    replica.want("c")
+    replica.do(ev.Unloaded(key("a")))
+    assert len(of(ev.Fault, replica.pass_time(6.0))) == 1  # 50 bytes are left, and every model took 100
+
+
+def crowded(slots: int) -> Replica:
+    """Return a replica of 250 bytes with a long request on 200 of them, which has loaded large and small models."""
+    replica = Replica(slots=(slots,), max_bytes=250, drain_limit_s=5.0, swap_wait_s=1.0)
+    for model, size_bytes in (("large", 100), ("small", 40), ("long", 200)):
+        replica.load(model, size_bytes=size_bytes)
+        if model != "long":
+            replica.do(ev.UnloadAsked(key(model)))
+            replica.do(ev.Unloaded(key(model)))
+    replica.offer("stream", "long")
+    replica.pass_time(6.0)
+    return replica
+
+
+def blocked(replica: Replica) -> bool:
+    """Return whether the replica publishes that nobody can make room there."""
+    replica.pass_time(1.0)
+    slots = replica.residency.state.caches[0].cap
+    return of(ev.Summarise, replica.log)[-1].summary.stuck >= (slots if slots >= 0 else UNLIMITED)
+
+
+@pytest.mark.parametrize("slots", [-1, 4])
+def test_who_needs_more_bytes_than_a_long_request_leaves_is_told_so(slots: int) -> None:
+    replica = crowded(slots)
+    assert not blocked(replica)
+    waiter, effects = replica.ask("large")
+    assert [(denied.waiter, denied.failure.code) for denied in of(ev.Deny, effects)] == [(waiter, "slots_busy")]
+    replica.want("large")
+    assert blocked(replica)
+    replica.do(ev.Unwanted(0, "large"))
+    assert not blocked(replica)
+
+
+def test_a_want_for_which_nobody_can_make_room_holds_up_no_smaller_one() -> None:
+    replica = crowded(-1)
+    replica.load("small", size_bytes=40)
+    replica.offer("short", "small")
+    replica.want("large")
+    replica.want("tiny", link=1)  # never loaded: of the usual size, as far as is known
+    replica.pass_time(2.0)
+    assert replica.state("small") == "resident"  # it would yield in vain
+    replica.do(ev.Ended("short"))
+    replica.do(ev.UnloadAsked(key("small")))
+    replica.do(ev.Unloaded(key("small")))
+    assert [load.key.model for load in of(ev.Load, replica.want("small", link=1))] == ["small"]
+    assert blocked(replica)
+    replica.do(ev.Ended("stream"))
+    assert [load.key.model for load in of(ev.Load, replica.do(ev.Unloaded(key("long"))))] == ["large", "tiny"]
