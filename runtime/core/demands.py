@@ -19,6 +19,7 @@ Effects = list[SchedulerEffect]
 PATIENCE_S = 0.25  # the least time that a want stays where it is before a look for a better replica
 MAX_PATIENCE_S = 30.0
 PULLED_FROM = 64  # of the models that wait longest, how many are looked at when a replica could start one
+MOVES = 4  # of a want to where it could start, until it stays in its turn: others may be there first each time
 SPARE_FROM = 8  # of the models that a replica has held longest, how many are looked at for one to spare
 TOLD = 8  # replicas, from which on a load elsewhere is no reason to keep a model
 DEFAULT_LOAD_S = 1.0  # before any load was measured
@@ -227,7 +228,7 @@ class Demands:
         able: dict[int, int] = {}  # how many unstarted wants each of the others could start, less those already seen
         for model in islice(waiting, PULLED_FROM):
             bid = model.demand.cold if model.demand is not None else None
-            if bid is None or bid.withdrawing or bid.view is view or model.name in bid.view.loading:
+            if bid is None or bid.view is view or not self._movable(model, bid):
                 continue
             left = able.get(bid.view.bit)
             if left is None:
@@ -237,7 +238,7 @@ class Demands:
                 assert model.demand is not None
                 movable.append((model.demand.queue.head.number, model, bid))
         for _, model, bid in sorted(movable, key=lambda item: item[0])[: free if free > 0 else spare]:
-            self.withdraw(model, bid, 122, now, out)
+            self._move(model, bid, now, out)
 
     def push(self, view: ReplicaView, waiting: dict[Model, None], now: float, out: Effects) -> None:
         """Take back the youngest wants that wait at ``view``, as published, although others could start them now."""
@@ -250,7 +251,7 @@ class Demands:
         unstarted: list[tuple[Model, Bid]] = []
         for model in islice(waiting, PULLED_FROM):
             bid = model.demand.cold if model.demand is not None else None
-            if bid is not None and bid.view is view and not bid.withdrawing and model.name not in view.loading:
+            if bid is not None and bid.view is view and self._movable(model, bid):
                 unstarted.append((model, bid))
         over = len(unstarted) - max(0, view.startable(len(unstarted), evicting=not free))
         if over <= 0:
@@ -258,7 +259,19 @@ class Demands:
         movable = [(m, b) for m, b in unstarted if not m.holders and others & ~self._failures.where(m.name)]
         most = sum(other.ready_for for other in pool.each(others))  # at least one
         for model, bid in movable[-min(over, most) :]:
-            self.withdraw(model, bid, 122, now, out)
+            self._move(model, bid, now, out)
+
+    @staticmethod
+    def _movable(model: Model, bid: Bid) -> bool:
+        """Return whether a want has not started and may be taken back to move once more."""
+        assert model.demand is not None
+        return model.demand.moves < MOVES and not bid.withdrawing and model.name not in bid.view.loading
+
+    def _move(self, model: Model, bid: Bid, now: float, out: Effects) -> None:
+        """Take a want back because another replica could start it now."""
+        assert model.demand is not None
+        model.demand.moves += 1
+        self.withdraw(model, bid, 122, now, out)
 
     def foretell(self, model: Model, view: ReplicaView, out: Effects) -> None:
         """Tell the other replicas when the load that began at ``view`` ends, unless that is but a guess.

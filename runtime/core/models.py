@@ -93,7 +93,7 @@ class Demand:
     """Who waits for a model and what was done about it."""
 
     __slots__ = (
-        "busy_since", "check_at", "claims", "cold", "copy", "copy_after", "departed", "patience_s", "queue",
+        "busy_since", "check_at", "claims", "cold", "copy", "copy_after", "departed", "moves", "patience_s", "queue",
         "rate", "rate_since", "stranded",
     )  # fmt: skip
 
@@ -107,6 +107,7 @@ class Demand:
         self.departed = 0  # requests that left the queue since ``rate_since``
         self.rate_since = now
         self.rate = 0.0  # departures per second in the window before
+        self.moves = 0  # how often the cold want was taken back to move since the model was last resident
         self.patience_s = 0.0  # how long a want stays at one replica before a better one is looked for
         self.copy_after = 0.0  # when a copy may be wanted again, after none could be placed
         self.check_at = 0.0  # when a look is scheduled; 0: none is
@@ -144,7 +145,7 @@ class Demand:
     def begin(self, now: float) -> None:
         """Begin to measure how fast the queue empties: until now nobody could be served."""
         self.busy_since = self.rate_since = now
-        self.departed = 0
+        self.departed = self.moves = 0
         self.rate = 0.0
 
     def depart(self, now: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from runtime.core.demands import MOVES
 from runtime.core.residency import Residency
 from runtime.core.scheduler import Scheduler
 from runtime.simulate.rule import broken, require
@@ -39,7 +40,8 @@ def check_work_conserved(schedulers: Iterable[Scheduler], replicas: Mapping[str,
     """Check that no cold want waits at one replica while another could start it and serve it at once.
 
     To call while no message is on its way and every summary has been sent. A model whose cleanup runs where it is
-    wanted again waits for that, and one goes back to where it failed only if nothing else is left.
+    wanted again waits for that, one goes back to where it failed only if nothing else is left, and one that has moved
+    often enough stays in its turn.
     """
     idle = [id for id, replica in replicas.items() if _could_start(replica.residency)]
     if not idle:
@@ -49,6 +51,8 @@ def check_work_conserved(schedulers: Iterable[Scheduler], replicas: Mapping[str,
         for model in state.waiting:
             bid = model.demand.cold if model.demand is not None else None
             if bid is None or model.holders or model.loading or bid.view.id not in replicas:
+                continue
+            if model.demand is not None and model.demand.moves >= MOVES:
                 continue
             if model.name in replicas[bid.view.id].residency.state.caches[0].entries:
                 continue

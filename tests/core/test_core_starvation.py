@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runtime.core import events as ev
+from runtime.core.demands import MOVES
 from runtime.core.slots import UNLIMITED
 from tests.core.fakes import Replica, Router, key, of
 
@@ -193,3 +194,20 @@ def test_a_want_for_which_nobody_can_make_room_holds_up_no_smaller_one() -> None
     assert blocked(replica)
     replica.do(ev.Ended("stream"))
     assert [load.key.model for load in of(ev.Load, replica.do(ev.Unloaded(key("long"))))] == ["large", "tiny"]
+
+
+def test_a_want_that_others_outrun_wherever_it_moves_stays_in_its_turn_at_last() -> None:
+    router = Router(routers=2)
+    for index in range(2):
+        router.up(f"r{index}", index, slots=1, places=1, summary=ev.Summary(in_flight=1))
+    _, effects = router.arrive("m")
+    [want] = of(ev.Want, effects)
+    for _ in range(MOVES):
+        here, there = want.replica, {"r0": "r1", "r1": "r0"}[want.replica]
+        router.summary(here, wants=1, in_flight=1)
+        effects = router.summary(there, free_slots=1)
+        assert [(unwant.replica, unwant.model) for unwant in of(ev.Unwant, effects)] == [(here, "m")]
+        [want] = of(ev.Want, router.do(ev.WantWithdrawn(here, "m")))
+        assert want.replica == there
+        router.summary(there, wants=1, in_flight=1)  # another router's want was there before it
+    assert of(ev.Unwant, router.summary(here, free_slots=1)) == []  # its age gets it the next slot where it is

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.core import turns
+from runtime.core import demands, turns
 from runtime.core.demands import Demands
 from runtime.core.loader import Loader
 from runtime.core.wants import Rank, Want
@@ -35,8 +35,13 @@ def forget_who_came_back(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Demands, "aged", lambda *arguments: None)
 
 
+def move_for_ever(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(demands, "MOVES", 1 << 30)
+
+
 @pytest.mark.parametrize(
-    ("take_away", "seed"), [(newest_first, 244), (wait_for_what_hangs, 2087), (forget_who_came_back, 262)]
+    ("take_away", "seed"),
+    [(newest_first, 244), (wait_for_what_hangs, 2087), (forget_who_came_back, 262), (move_for_ever, 12614)],
 )
 def test_a_brain_that_lets_somebody_starve_is_found(
     take_away: object, seed: int, monkeypatch: pytest.MonkeyPatch
