@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -102,6 +103,8 @@ class LazyGroup(TyperGroup):
 
             return tell(error)
         except Exception as bug:
+            if isinstance(bug, OSError) and bug.errno == errno.ENOSPC and bug.filename is None:
+                return _output_full(bug)
             from mux_cli.failures import tell_bug
 
             return tell_bug(bug)
@@ -115,6 +118,13 @@ def _tell_usage(problem: typer.TyperException) -> int:
     else:
         sys.stderr.write(f"error: {problem.format_message()}\n")
     return problem.exit_code
+
+
+def _output_full(problem: OSError) -> int:
+    """The disk that the output goes to is full (``mux logs > file``)."""
+    sys.stderr.write(f"error: The output cannot be written: {problem.strerror}.\n")
+    _reader_left()
+    return ExitCode.BUG
 
 
 def _reader_left() -> int:
