@@ -58,15 +58,16 @@ def is_running(project: Project) -> bool:
 
 
 def resolve(given: str | None, *, start: Path | None = None, env: Mapping[str, str] = os.environ) -> Project:
-    """Return the project a command means. ``given`` is ``-p``: a name, or the path of a config file.
+    """Return the project a command means. ``given`` is ``-p``: a name, or the path of a config file or its folder.
 
     Raises ``NoSuchThing`` for a name nobody knows, ``UsageProblem`` where several fit, and ``NotRunning`` for a
     configuration that was never deployed.
     """
     known = list(known_projects(env))
     start = start or Path.cwd()
-    if given and (os.sep in given or given.endswith((".yaml", ".yml"))):
-        return _of_config(Path(given).absolute(), known)
+    if given and (os.sep in given or given in (".", "..") or given.endswith((".yaml", ".yml"))):
+        path = Path(given)
+        return _of_config(find_in(path) if path.is_dir() else path.absolute(), known)
     if given:
         return _of_name(given, known, find_config(start))
     nearest = find_config(start)

@@ -23,6 +23,15 @@ def test_a_config_path_finds_its_project(make_project: MakeProject) -> None:
     assert resolve(str(shop.config_path)) == shop
 
 
+def test_a_folder_finds_the_project_of_its_config(make_project: MakeProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop, _ = make_project("shop"), make_project("other")
+    assert resolve(str(shop.config_path.parent)) == shop
+    monkeypatch.chdir(shop.config_path.parent)
+    assert resolve(".") == shop
+    with pytest.raises(UsageProblem, match="a folder without a mux"):
+        resolve("..")
+
+
 def test_a_name_nobody_knows_lists_the_known(make_project: MakeProject) -> None:
     make_project("shop")
     with pytest.raises(NoSuchThing, match="shopp") as caught:
