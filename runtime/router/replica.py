@@ -63,6 +63,7 @@ class Replica:
         self._replies: dict[int, asyncio.Future[Reply]] = {}
         self._numbers = itertools.count(1)
         self._task: asyncio.Task[None] | None = None
+        self._ending = False  # the link goes down because one of the two processes stops
 
     def __repr__(self) -> str:
         return f"<Replica {self.entry.id} {'up' if self.link else 'down'} models={list(self.models)}>"
@@ -78,6 +79,7 @@ class Replica:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
+        self._ending = True
         if self.link is not None:
             self.link.close(why)
 
@@ -146,7 +148,7 @@ class Replica:
             if not reply.done():
                 reply.set_exception(LinkLost(f"the link to {self.entry.id} was lost: {why}"))
         if was_up:
-            level = "INFO" if self.retired else "WARNING"
+            level = "INFO" if self.retired or self._ending else "WARNING"
             self._say(f"Link to {self.entry.id} is down: {why}.", events.LINK_DOWN, level)
             self.pool.lost(self.entry.id)
         if self.retired:
@@ -184,6 +186,7 @@ class Replica:
             waiter.set_result(reply)
 
     def goaway(self, link: Link, reason: str) -> None:
+        self._ending = reason == "draining"
         self.drain()
 
     # --- admin ----------------------------------------------------------------------------------------------

@@ -165,6 +165,19 @@ async def test_a_lost_link_is_made_again(house: House) -> None:
     assert [message for level, message in house.log.events if level == "WARNING" and "is down" in message]
 
 
+async def test_a_link_that_ends_with_its_replica_or_router_is_no_warning(house: House) -> None:
+    replica = house.replica()
+    house.replica()
+    await house.start()
+    replica.links[0].goaway("draining")
+    replica.links[0].close("the replica stops")
+    await until(lambda: any("is down" in message for _, message in house.log.events))
+    await house.router.stop(0.5)
+    told = [level for level, message in house.log.events if "is down" in message]
+    assert set(told) == {"INFO"}
+    assert len(told) >= 2
+
+
 async def test_a_replica_that_refuses_as_draining_gets_no_more(house: House) -> None:
     async def drained(work: Work) -> None:
         work.refuse("draining")
