@@ -42,7 +42,7 @@ class StatusReport:
             name=self._project.name,
             config_path=str(self._project.config_path),
             generation=desired.generation if desired else 0,
-            state=max(states, key=_WORST_LAST.index, default="starting") if desired else "stopping",
+            state=max(states, key=_WORST_LAST.index, default="starting") if desired or not workers else "stopping",
             url=self._sockets.url(Address.of(desired.config.http)) if desired else "",
             pid=os.getpid(),
             uptime_s=time.monotonic() - self._started_at,

@@ -37,7 +37,7 @@ from runtime.supervisor.status import StatusReport
 from runtime.supervisor.tasks import TaskSet
 
 LOCK_TIMEOUT_S: Final = 5.0  # for a predecessor that is exiting
-IDLE_TIMEOUT_S: Final = 60.0  # without a first deploy
+IDLE_TIMEOUT_S: Final = 10.0  # without a deploy: whoever started this has gone
 UPKEEP_PERIOD_S: Final = 10.0
 
 

@@ -22,9 +22,10 @@ from runtime.supervisor.api import (
     WaitRequest,
 )
 from runtime.supervisor.models import Models
-from runtime.supervisor.supervisor import Supervisor
+from runtime.supervisor.supervisor import Supervisor, sole
 from runtime.supervisor.worker import Worker
 from tests.supervisor.conftest import Apply, Running, carried_out, told
+from tests.supervisor.fake_supervisor import make
 from tests.supervisor.waiting import await_end, soon
 
 pytestmark = [pytest.mark.process, pytest.mark.anyio]
@@ -488,3 +489,19 @@ async def test_what_a_dead_supervisor_left_is_cleared(running: Running, project:
     async with running() as supervisor:
         assert (await carried_out(supervisor.operations.apply(deploy())))[-1].kind == "done"
         assert not (project.specs / "Model-abcdef.json").exists()
+
+
+async def test_a_supervisor_that_is_given_nothing_ends(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.supervisor.supervisor.UPKEEP_PERIOD_S", 0.01)
+    monkeypatch.setattr("runtime.supervisor.supervisor.IDLE_TIMEOUT_S", 0.1)
+    supervisor, states = make(project), []
+
+    async def ask() -> None:
+        states.append((await supervisor.status()).state)
+
+    asked: list[asyncio.Task[None]] = []
+    with sole(project):
+        async with asyncio.timeout(10):
+            await supervisor.run(lambda: asked.append(asyncio.create_task(ask())))
+    assert states == ["starting"]
+    assert not project.control_socket.exists()
