@@ -1,7 +1,7 @@
 """The servers that the benchmarks compare, each a context that yields it once it answers.
 
 All of a benchmark's servers run at once, but only the one that is asked is awake (``awake``): the others are stopped
-with SIGSTOP. Ray Serve's processes are never idle (6 to 15 % of two cores seen), and would take that from the rest.
+with SIGSTOP. Ray Serve's processes are never idle (6 to 20 % of two cores seen), and would take that from the rest.
 """
 
 from __future__ import annotations

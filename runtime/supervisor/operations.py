@@ -66,6 +66,10 @@ class Operations:
         self.waiting = 0  # commands that wait for their turn
         self._generation = recorded.generation if (recorded := Desired.load(project.desired_file)) else 0
 
+    @property
+    def going_down(self) -> bool:
+        return self._stop is not None
+
     # --- commands
 
     async def apply(self, request: ApplyRequest) -> AsyncIterator[Event]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from runtime.project import Project
@@ -24,11 +24,14 @@ _WORST_LAST: Final = ("ready", "starting", "degraded", "failed")
 class StatusReport:
     """Puts together what the supervisor knows and what the children say."""
 
-    def __init__(self, project: Project, pool: Pool, sockets: PublicSockets, rollouts: Rollouts) -> None:
+    def __init__(
+        self, project: Project, pool: Pool, sockets: PublicSockets, rollouts: Rollouts, going_down: Callable[[], bool]
+    ) -> None:
         self._project = project
         self._pool = pool
         self._sockets = sockets
         self._rollouts = rollouts
+        self._going_down = going_down
         self._started_at = time.monotonic()
 
     async def make(self) -> ProjectStatus:
@@ -42,7 +45,7 @@ class StatusReport:
             name=self._project.name,
             config_path=str(self._project.config_path),
             generation=desired.generation if desired else 0,
-            state=max(states, key=_WORST_LAST.index, default="starting") if desired or not workers else "stopping",
+            state="stopping" if self._going_down() else max(states, key=_WORST_LAST.index, default="starting"),
             url=self._sockets.url(Address.of(desired.config.http)) if desired else "",
             pid=os.getpid(),
             uptime_s=time.monotonic() - self._started_at,

@@ -86,7 +86,8 @@ class Supervisor:
             policy=policy,
         )
         self.operations = Operations(project, self._pool, self._sockets, self._journal, self.status, self._withdraw)
-        self._status = StatusReport(project, self._pool, self._sockets, self.operations.rollouts)
+        rollouts = self.operations.rollouts
+        self._status = StatusReport(project, self._pool, self._sockets, rollouts, lambda: self.operations.going_down)
 
     async def run(
         self,
@@ -203,7 +204,8 @@ class Supervisor:
             await asyncio.sleep(UPKEEP_PERIOD_S)
             self._log.flush()
             self._prune_logs()
-            if self._pool.desired is None and not self._pool.workers and time.monotonic() > idle_until:
+            nothing = self._pool.desired is None and not self._pool.workers and self.operations.rollouts.current is None
+            if nothing and time.monotonic() > idle_until:
                 self.operations.stop()
 
     def _prune_logs(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from runtime import serve
+from runtime.replica.signatures import wants_of
 from runtime.serve import context, handle, options, overview
 from tests.serve.ray_names import MEMBERS, PUBLIC
 
@@ -170,7 +171,11 @@ def blocks(page: str) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize(("heading", "code"), list(blocks("migrating.md")))
 def test_the_blocks_of_the_migration_guide_run(heading: str, code: str) -> None:
-    exec(compile(code, f"migrating.md: {heading}", "exec"), {"__name__": "a_users_module"})
+    names: dict[str, Any] = {"__name__": "a_users_module"}
+    exec(compile(code, f"migrating.md: {heading}", "exec"), names)
+    if "predict" in names:  # the loader style: the name of its second parameter says what it is given
+        assert wants_of(names["predict"])[0] == "body"
+        assert names["predict"]([2.0, -1.0], [1, 1]) == {"spam": True}
 
 
 def test_the_blocks_of_the_testing_page_are_tests_that_pass() -> None:
