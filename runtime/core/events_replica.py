@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from runtime.core.terms import (
     Failure,
@@ -20,20 +20,17 @@ from runtime.core.terms import (
 # --- replica side: events -------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class LinkUp:
+class LinkUp(Struct):
     link: LinkId
 
 
-@dataclass(slots=True)
-class LinkDown:
+class LinkDown(Struct):
     """The link's claims and wants go; its admitted requests still end with ``Ended``."""
 
     link: LinkId
 
 
-@dataclass(slots=True)
-class Wanted:
+class Wanted(Struct):
     link: LinkId
     model: str
     kind: WantKind
@@ -42,28 +39,24 @@ class Wanted:
     spare: str | None = None
 
 
-@dataclass(slots=True)
-class Unwanted:
+class Unwanted(Struct):
     link: LinkId
     model: str
 
 
-@dataclass(slots=True)
-class Released:
+class Released(Struct):
     link: LinkId
     model: str
 
 
-@dataclass(slots=True)
-class Expected:
+class Expected(Struct):
     """A router expects requests to come back in ``in_s``, when a load elsewhere has ended."""
 
     link: LinkId
     in_s: float
 
 
-@dataclass(slots=True)
-class Offered:
+class Offered(Struct):
     """A router dispatched ``request``; answered at once by ``Admit`` or ``Refuse``."""
 
     link: LinkId
@@ -71,13 +64,11 @@ class Offered:
     model: str | None
 
 
-@dataclass(slots=True)
-class PlacePassed:
+class PlacePassed(Struct):
     link: LinkId
 
 
-@dataclass(slots=True)
-class Asked:
+class Asked(Struct):
     """User code called loader ``key.cache`` for ``key.model``; answered by ``Give`` or ``Deny`` to ``waiter``.
 
     ``request`` is the request on whose behalf it asked, or None outside one (then no lease is taken).
@@ -88,72 +79,61 @@ class Asked:
     key: Key
 
 
-@dataclass(slots=True)
-class AskCancelled:
+class AskCancelled(Struct):
     waiter: int
 
 
-@dataclass(slots=True)
-class Ended:
+class Ended(Struct):
     """User code's response is complete, or its task was cancelled: leases and the place go back."""
 
     request: Request
 
 
-@dataclass(slots=True)
-class Fetched:
+class Fetched(Struct):
     key: Key
     size_bytes: int = 0
 
 
-@dataclass(slots=True)
-class FetchFailed:
+class FetchFailed(Struct):
     key: Key
     failure: Failure
 
 
-@dataclass(slots=True)
-class Loaded:
+class Loaded(Struct):
     key: Key
     size_bytes: int = 0
 
 
-@dataclass(slots=True)
-class LoadFailed:
+class LoadFailed(Struct):
     key: Key
     failure: Failure
 
 
-@dataclass(slots=True)
-class Unloaded:
+class Unloaded(Struct):
     """The cleanup of an unloaded (or failed, or abandoned) model has returned."""
 
     key: Key
 
 
-@dataclass(slots=True)
-class PinChanged:
+class PinChanged(Struct):
     key: Key
     pinned: bool
 
 
-@dataclass(slots=True)
-class UnloadAsked:
+class UnloadAsked(Struct):
     """An operator wants the model gone: it drains, then unloads."""
 
     key: Key
 
 
-@dataclass(slots=True)
-class Preload:
+class Preload(Struct):
     """Load ``key`` before ready or on an operator's word; failures are published, nobody waits in a queue."""
 
     key: Key
     pinned: bool = False
 
 
-@dataclass(slots=True, frozen=True)
-class ReplicaLimits:
+class ReplicaLimits(Struct, frozen=True):
     """What the config and the code say about one replica. ``slots[i]`` is the cap of cache i, -1 unlimited."""
 
     slots: tuple[int, ...] = (3,)
@@ -173,13 +153,11 @@ class ReplicaLimits:
     has_source: bool = False  # a fetch comes before the load
 
 
-@dataclass(slots=True)
-class ReplicaLimitsChanged:
+class ReplicaLimitsChanged(Struct):
     limits: ReplicaLimits
 
 
-@dataclass(slots=True)
-class Stopping:
+class Stopping(Struct):
     """Shut down: refuse what is offered, let what runs end, then unload every model."""
 
 
@@ -192,8 +170,7 @@ ResidencyEvent = (
 # --- replica side: effects ------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class Admit:
+class Admit(Struct):
     """Run user code for ``request``. ``hit``: its model was resident (None: it names none, or loads on call)."""
 
     request: Request
@@ -202,8 +179,7 @@ class Admit:
     case: int = 0
 
 
-@dataclass(slots=True)
-class Refuse:
+class Refuse(Struct):
     link: LinkId
     request: Request
     why: RefusalReason
@@ -211,14 +187,12 @@ class Refuse:
     case: int = 0
 
 
-@dataclass(slots=True)
-class OfferPlace:
+class OfferPlace(Struct):
     link: LinkId
     case: int = 0
 
 
-@dataclass(slots=True)
-class Give:
+class Give(Struct):
     """Hand the resident object of ``key`` to ``waiter``. ``hit``: no load was awaited."""
 
     waiter: int
@@ -227,27 +201,23 @@ class Give:
     case: int = 0
 
 
-@dataclass(slots=True)
-class Deny:
+class Deny(Struct):
     waiter: int
     failure: Failure
     case: int = 0
 
 
-@dataclass(slots=True)
-class Fetch:
+class Fetch(Struct):
     key: Key
     case: int = 0
 
 
-@dataclass(slots=True)
-class Load:
+class Load(Struct):
     key: Key
     case: int = 0
 
 
-@dataclass(slots=True)
-class Unload:
+class Unload(Struct):
     """Take the object out, run its cleanup exactly once, then report ``Unloaded``. ``room_for``: who is next."""
 
     key: Key
@@ -256,29 +226,25 @@ class Unload:
     case: int = 0
 
 
-@dataclass(slots=True)
-class Publish:
+class Publish(Struct):
     """Push to every link at once. ``model`` is the key's model; for several caches the union of their states."""
 
     status: ModelStatus
     case: int = 0
 
 
-@dataclass(slots=True)
-class Withdrawn:
+class Withdrawn(Struct):
     link: LinkId
     model: str
     case: int = 0
 
 
-@dataclass(slots=True)
-class Summarise:
+class Summarise(Struct):
     summary: Summary
     case: int = 0
 
 
-@dataclass(slots=True)
-class Fault:
+class Fault(Struct):
     """The replica cannot go on (every slot is abandoned): the supervisor restarts it."""
 
     why: str

@@ -2,48 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct
 
 from runtime.core.terms import Failure, ModelStatus, RefusalReason, Summary, WantKind, Woken
 
 # --- router side: events --------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class RequestArrived:
+class RequestArrived(Struct):
     request: int
     model: str | None
     replayable: bool = True
 
 
-@dataclass(slots=True)
-class RequestCancelled:
+class RequestCancelled(Struct):
     """The client left or the deadline passed. A dispatched request still ends with ``RequestFinished``."""
 
     request: int
 
 
-@dataclass(slots=True)
-class RequestBegan:
+class RequestBegan(Struct):
     """User code may have started: a death after this is not replayed (unless the method is safe)."""
 
     request: int
 
 
-@dataclass(slots=True)
-class RequestFinished:
+class RequestFinished(Struct):
     request: int
 
 
-@dataclass(slots=True)
-class RequestRefused:
+class RequestRefused(Struct):
     request: int
     why: RefusalReason
     failure: Failure | None = None
 
 
-@dataclass(slots=True)
-class ReplicaUp:
+class ReplicaUp(Struct):
     """A replica connected; ``replica`` is a new id per incarnation, ``models`` a full snapshot."""
 
     replica: str
@@ -54,61 +48,52 @@ class ReplicaUp:
     max_batch: int = 1
     max_concurrent_loads: int = 4
     models: tuple[ModelStatus, ...] = ()
-    summary: Summary = field(default_factory=Summary)
+    summary: Summary = Summary()
 
 
-@dataclass(slots=True)
-class ReplicaDraining:
+class ReplicaDraining(Struct):
     replica: str
 
 
-@dataclass(slots=True)
-class ReplicaSuspected:
+class ReplicaSuspected(Struct):
     """It does not answer: nothing new goes there. What runs and loads there goes on, for all anyone knows."""
 
     replica: str
 
 
-@dataclass(slots=True)
-class ReplicaTrusted:
+class ReplicaTrusted(Struct):
     """A suspect answers again; ``models`` is what it holds."""
 
     replica: str
     models: tuple[ModelStatus, ...] = ()
 
 
-@dataclass(slots=True)
-class ReplicaDown:
+class ReplicaDown(Struct):
     replica: str
 
 
-@dataclass(slots=True)
-class ModelChanged:
+class ModelChanged(Struct):
     replica: str
     status: ModelStatus
 
 
-@dataclass(slots=True)
-class SummaryChanged:
+class SummaryChanged(Struct):
     replica: str
     summary: Summary
 
 
-@dataclass(slots=True)
-class PlaceOffered:
+class PlaceOffered(Struct):
     """The replica owed this router a place and offers it; answered by a dispatch to it or ``PassPlace``."""
 
     replica: str
 
 
-@dataclass(slots=True)
-class WantWithdrawn:
+class WantWithdrawn(Struct):
     replica: str
     model: str
 
 
-@dataclass(slots=True, frozen=True)
-class SchedulerLimits:
+class SchedulerLimits(Struct, frozen=True):
     """What the config says about one deployment's queues."""
 
     max_queued_requests: int = -1
@@ -119,8 +104,7 @@ class SchedulerLimits:
     dispatch_failed: bool = False  # class form: dispatch although the early load failed
 
 
-@dataclass(slots=True)
-class LimitsChanged:
+class LimitsChanged(Struct):
     limits: SchedulerLimits
 
 
@@ -133,8 +117,7 @@ SchedulerEvent = (
 # --- router side: effects -------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class Dispatch:
+class Dispatch(Struct):
     request: int
     replica: str
     model: str | None
@@ -142,15 +125,13 @@ class Dispatch:
     case: int = 0
 
 
-@dataclass(slots=True)
-class Fail:
+class Fail(Struct):
     request: int
     failure: Failure
     case: int = 0
 
 
-@dataclass(slots=True)
-class Want:
+class Want(Struct):
     replica: str
     model: str
     kind: WantKind
@@ -160,28 +141,24 @@ class Want:
     case: int = 0
 
 
-@dataclass(slots=True)
-class Unwant:
+class Unwant(Struct):
     replica: str
     model: str
     case: int = 0
 
 
-@dataclass(slots=True)
-class Release:
+class Release(Struct):
     replica: str
     model: str
     case: int = 0
 
 
-@dataclass(slots=True)
-class PassPlace:
+class PassPlace(Struct):
     replica: str
     case: int = 0
 
 
-@dataclass(slots=True)
-class Expect:
+class Expect(Struct):
     """Another replica's load ends in ``in_s``: clients that wait for it come back then, some for models here."""
 
     replica: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
+
+from msgspec import Struct
 
 ModelState = Literal["absent", "fetching", "loading", "resident", "draining", "unloading", "abandoned", "failed"]
 WantKind = Literal["cold", "copy", "admin"]
@@ -22,8 +23,7 @@ class Key(NamedTuple):
     model: str
 
 
-@dataclass(slots=True, frozen=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """Why a request or a load failed: ``code`` is one of ``runtime.errors``."""
 
     code: str
@@ -31,8 +31,7 @@ class Failure:
     retry_after_s: float | None = None
 
 
-@dataclass(slots=True, frozen=True)
-class ModelStatus:
+class ModelStatus(Struct, frozen=True):
     """One model on one replica, as its owner publishes it."""
 
     model: str
@@ -53,6 +52,5 @@ class Summary(NamedTuple):
     wants: int = 0
 
 
-@dataclass(slots=True)
-class Woken:
+class Woken(Struct):
     """The moment that ``deadline()`` named has come."""
