@@ -44,6 +44,7 @@ from runtime.link.frames import (
 )
 from runtime.observe.logs import Identity, LogWriter
 from runtime.replica.building import build_host
+from runtime.replica.settings import DeploymentSettings
 from runtime.router.router import Router
 
 REQUEST_BYTES = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nserve-multiplexed-model-id: %d\r\n\r\n"
@@ -177,7 +178,8 @@ async def replica_rounds(count: int) -> list[float]:
         sys.path.insert(0, str(APPS))
         writer = LogWriter(folder / "log", Identity("Model#bench0", "bench", "Model", "bench0"))
         nothing: Any = lambda *args: None  # noqa: E731
-        host = build_host(spec, config, writer, progress=nothing, on_command=nothing, on_fault=nothing)
+        settings = DeploymentSettings.of_spec(config.to_spec())
+        host = build_host(spec, settings, writer, progress=nothing, on_command=nothing, on_fault=nothing)
         await host.servable.start({})
         hello = Hello(MAGIC, VERSION, "replica", "Model#bench0", deployment="Model", places=1000, slots=4, caches=1)
         server = await listen(f"unix:{folder}/r.sock", lambda: hello, host, token="")

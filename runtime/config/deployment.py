@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
@@ -160,9 +159,3 @@ class Deployment(Section):
     def to_spec(self) -> dict[str, Any]:
         """Return every key as JSON, and under ``written`` which of them the file names: those go before the code's."""
         return {**self.model_dump(mode="json"), "written": sorted(self.model_fields_set)}
-
-    @classmethod
-    def of_spec(cls, spec: Mapping[str, Any]) -> Self:
-        """Return what ``to_spec`` was given, with its ``model_fields_set``. Raises ``ValidationError``."""
-        written = spec.get("written")
-        return cls.model_validate({k: v for k, v in spec.items() if k in written} if written is not None else spec)

@@ -7,7 +7,8 @@ from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
-from runtime.config.deployment import S3, Deployment
+import msgspec
+
 from runtime.core.residency import Residency
 from runtime.errors import StartError
 from runtime.link.connection import Link
@@ -25,11 +26,11 @@ from runtime.replica.loader_style import AskModel, LoaderStyle
 from runtime.replica.multiplex import Models, Progress
 from runtime.replica.router_link import RouterLink
 from runtime.replica.servable import Servable
-from runtime.replica.settings import limits_of
+from runtime.replica.settings import DeploymentSettings, limits_of
 from runtime.serve.context import set_replica_context
 
 
-def import_servable(spec: ChildSpec, config: Deployment, executor: Executor, ask: AskModel) -> Servable:
+def import_servable(spec: ChildSpec, config: DeploymentSettings, executor: Executor, ask: AskModel) -> Servable:
     """Import the user's code. Raises ``StartError``."""
     if config.import_path is not None:
         what = f"import_path: {config.import_path}"
@@ -56,7 +57,7 @@ def import_servable(spec: ChildSpec, config: Deployment, executor: Executor, ask
 
 def build_host(
     spec: ChildSpec,
-    config: Deployment,
+    config: DeploymentSettings,
     writer: LogWriter,
     *,
     progress: Progress,
@@ -116,7 +117,7 @@ def build_host(
     return host
 
 
-def reconfigure_host(host: Host, config: Deployment) -> None:
+def reconfigure_host(host: Host, config: DeploymentSettings) -> None:
     """Let new limits hold from now on; what runs goes on under the old ones. Raises ``StartError``."""
     limits = limits_of(config, host.servable)
     host.set_limits(limits, config.max_buffered_body_bytes)
@@ -124,7 +125,7 @@ def reconfigure_host(host: Host, config: Deployment) -> None:
     host.models.load_timeout_s = config.load_timeout_s
 
 
-def _files(spec: ChildSpec, config: Deployment, progress: Progress) -> ModelFiles | None:
+def _files(spec: ChildSpec, config: DeploymentSettings, progress: Progress) -> ModelFiles | None:
     """Return the store of the deployment's ``source``; boto3 is only imported for one on S3."""
     if config.source is None:
         return None
@@ -133,7 +134,6 @@ def _files(spec: ChildSpec, config: Deployment, progress: Progress) -> ModelFile
     def tell(model: str, fraction: float) -> None:
         progress("downloading", f"downloading model {model!r}", fraction)
 
-    s3 = config.s3 or S3()
-    settings = S3Settings(**s3.model_dump())
+    settings = msgspec.convert(config.s3 or {}, S3Settings)
     cache_dir = Path(spec.cache_dir)
     return ModelFiles(open_store(config.source, Path(spec.config_dir), cache_dir, settings, spec.cache_max_bytes), tell)

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import msgspec
 
-from runtime.config.deployment import Deployment
 from runtime.core.events import Stopping
 from runtime.errors import MuxError, ProtocolError
 from runtime.link.channel import ControlChannel
@@ -34,7 +33,7 @@ from runtime.replica.building import reconfigure_host
 from runtime.replica.host import Host
 from runtime.replica.importer import describe, user_traceback
 from runtime.replica.questions import Questions
-from runtime.replica.settings import option, user_config_of
+from runtime.replica.settings import DeploymentSettings, option, user_config_of
 from runtime.replica.startup import Startup
 from runtime.replica.watchdog import Watchdog
 
@@ -48,7 +47,7 @@ class ReplicaProcess:
 
     def __init__(self, spec: ChildSpec, channel: ControlChannel, writer: LogWriter) -> None:
         self._spec = spec
-        self._config = Deployment.of_spec(spec.deployment)
+        self._config = DeploymentSettings.of_spec(spec.deployment)
         self._channel = channel
         self._writer = writer
         self._loop = asyncio.get_running_loop()
@@ -207,7 +206,7 @@ class ReplicaProcess:
         host = self._startup.host
         if host is None:
             raise MuxError("the replica is still starting")
-        config = Deployment.of_spec(deployment)
+        config = DeploymentSettings.of_spec(deployment)
         fresh = user_config_of(config, host.servable)
         if fresh != user_config_of(self._config, host.servable):
             await host.servable.reconfigure({} if fresh is None else fresh)

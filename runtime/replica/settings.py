@@ -2,27 +2,69 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
-from runtime.config.deployment import Deployment
+import msgspec
+
 from runtime.core.events import ReplicaLimits
 from runtime.errors import StartError
 from runtime.replica.servable import Servable
 
 
-def option(config: Deployment, servable: Servable, name: str) -> Any:
+class DeploymentSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a replica reads of its deployment's config, which arrives as JSON from the supervisor, whole and checked.
+
+    No key has a default here: the config's models fill them in, and ``written`` tells which the file names.
+    """
+
+    name: str
+    import_path: str | None
+    loader: str | None
+    handler: str | None
+    unloader: str | None
+    source: str | None
+    s3: dict[str, str | None] | None
+    max_num_models_per_replica: int | dict[str, int] | None
+    max_model_bytes_per_replica: int | None
+    max_ongoing_requests: int
+    max_buffered_body_bytes: int
+    max_concurrent_loads: int
+    eviction: Literal["lru", "lfu", "gdsf"]
+    load: Literal["early", "on_call"]
+    preload: list[str]
+    pin: list[str]
+    copies: int | None
+    swap_wait_s: float
+    drain_limit_s: float
+    idle_unload_s: float | None
+    load_timeout_s: float
+    graceful_shutdown_timeout_s: float
+    health_check_timeout_s: float
+    user_config: dict[str, Any]
+    torch_threads: int | None
+    executor_threads: int | None
+    written: frozenset[str]
+
+    @classmethod
+    def of_spec(cls, spec: Mapping[str, Any]) -> Self:
+        """Return what ``runtime.config.Deployment.to_spec`` was taken of. Raises ``msgspec.ValidationError``."""
+        return msgspec.convert(spec, cls)
+
+
+def option(config: DeploymentSettings, servable: Servable, name: str) -> Any:
     """Return an option that both the config and ``@serve.deployment`` can set; the config goes first."""
     value = getattr(config, name)
-    return value if name in config.model_fields_set else servable.options.get(name, value)
+    return value if name in config.written else servable.options.get(name, value)
 
 
-def user_config_of(config: Deployment, servable: Servable) -> Any:
+def user_config_of(config: DeploymentSettings, servable: Servable) -> Any:
     """Return what ``reconfigure`` is given; None if neither the config nor the code says anything: ``{}`` is said."""
-    said = "user_config" in config.model_fields_set or "user_config" in servable.options
+    said = "user_config" in config.written or "user_config" in servable.options
     return option(config, servable, "user_config") if said else None
 
 
-def limits_of(config: Deployment, servable: Servable) -> ReplicaLimits:
+def limits_of(config: DeploymentSettings, servable: Servable) -> ReplicaLimits:
     """Return the brain's limits. Raises ``StartError`` where the config does not fit the code."""
     slots = _slots(config, servable)
     _check_pins(config, servable, slots)
@@ -43,16 +85,16 @@ def limits_of(config: Deployment, servable: Servable) -> ReplicaLimits:
     )
 
 
-def places_of(config: Deployment, servable: Servable, slots: tuple[int, ...]) -> int:
+def places_of(config: DeploymentSettings, servable: Servable, slots: tuple[int, ...]) -> int:
     """Return how many requests run at once; with batches, room for a full one of every model, unless it is set."""
     places: int = option(config, servable, "max_ongoing_requests")
-    said = "max_ongoing_requests" in config.model_fields_set or "max_ongoing_requests" in servable.options
+    said = "max_ongoing_requests" in config.written or "max_ongoing_requests" in servable.options
     if said or servable.max_batch == 1:
         return places
     return max(places, servable.max_batch * max((cap for cap in slots if cap > 0), default=1))
 
 
-def _slots(config: Deployment, servable: Servable) -> tuple[int, ...]:
+def _slots(config: DeploymentSettings, servable: Servable) -> tuple[int, ...]:
     wanted = config.max_num_models_per_replica
     if wanted is None:
         return servable.caches
@@ -72,7 +114,7 @@ def _slots(config: Deployment, servable: Servable) -> tuple[int, ...]:
     return tuple(wanted.get(name, cap) for name, cap in zip(servable.cache_names, servable.caches, strict=True))
 
 
-def _check_pins(config: Deployment, servable: Servable, slots: tuple[int, ...]) -> None:
+def _check_pins(config: DeploymentSettings, servable: Servable, slots: tuple[int, ...]) -> None:
     if (config.pin or config.preload) and len(slots) != 1:
         raise StartError(
             f"pin and preload need exactly one loader, but the deployment has {len(slots)}",

@@ -7,7 +7,6 @@ import gc
 from collections.abc import Callable
 from typing import Final
 
-from runtime.config.deployment import Deployment
 from runtime.core.events import Key, Preload
 from runtime.core.placement import copies_for
 from runtime.errors import MuxError, StartError
@@ -21,7 +20,7 @@ from runtime.replica.building import build_host
 from runtime.replica.host import Host
 from runtime.replica.importer import describe, user_traceback
 from runtime.replica.multiplex import Progress
-from runtime.replica.settings import user_config_of
+from runtime.replica.settings import DeploymentSettings, user_config_of
 
 GC_THRESHOLD: Final = (20_000, 20, 20)  # requests make few cycles; the default collects every 700 allocations
 
@@ -29,7 +28,7 @@ GC_THRESHOLD: Final = (20_000, 20, 20)  # requests make few cycles; the default 
 class Startup:
     """``host`` is set once the code is imported, ``server`` once it listens: what there is, ``drain`` must end."""
 
-    def __init__(self, spec: ChildSpec, config: Deployment, writer: LogWriter, progress: Progress) -> None:
+    def __init__(self, spec: ChildSpec, config: DeploymentSettings, writer: LogWriter, progress: Progress) -> None:
         self.stage = "import"
         self.host: Host | None = None
         self.server: LinkServer | None = None

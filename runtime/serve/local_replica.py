@@ -33,7 +33,7 @@ from runtime.replica.class_style import ClassStyle
 from runtime.replica.executor import Executor
 from runtime.replica.host import Host
 from runtime.replica.multiplex import Models
-from runtime.replica.settings import limits_of, user_config_of
+from runtime.replica.settings import DeploymentSettings, limits_of, user_config_of
 from runtime.serve.application import BoundDeployment
 from runtime.serve.calls import OnlyCalls
 from runtime.serve.context import CallTransport, enter_replica
@@ -111,9 +111,10 @@ class LocalReplica:
         self.transport = transport
         self.record = ModelRecord()
         self.faults: list[str] = []
-        self._config = DeploymentConfig.model_validate({
+        checked = DeploymentConfig.model_validate({
             "name": bound.name, "application": app_name, "import_path": "test:app", **config,
         })  # fmt: skip
+        self._config = DeploymentSettings.of_spec(checked.to_spec())
         self._log = _Log(log_dir / bound.name, Identity(f"{bound.name}#test", app_name, bound.name, "test"))
         executor = Executor(1)
         self.servable = ClassStyle(bound, executor)

@@ -49,7 +49,7 @@ from runtime.link.stream import Stream
 from runtime.observe.logs import Identity, LogWriter
 from runtime.replica.building import build_host
 from runtime.replica.host import Host
-from runtime.replica.settings import user_config_of
+from runtime.replica.settings import DeploymentSettings, user_config_of
 from runtime.router.pipe import Pipe
 from runtime.serve.context import set_replica_context
 
@@ -344,11 +344,12 @@ class Replica:
 @asynccontextmanager
 async def running(tmp_path: Path, clock: Callable[[], float] = time.monotonic, **config: Any) -> AsyncIterator[Replica]:
     """Run a replica of ``config`` whose code is importable; drained and checked for residue at the end."""
-    deployment = Deployment.model_validate({"name": "Model", **config})
+    checked = Deployment.model_validate({"name": "Model", **config})
+    deployment = DeploymentSettings.of_spec(checked.to_spec())
     address = f"unix:{tmp_path / 'r.sock'}"
     spec = ChildSpec(
         role="replica", name="Model#EjYmnQ", project="p", config_dir=str(tmp_path), log_dir=str(tmp_path / "logs"),
-        control_fd=-1, liveness_fd=-1, deployment=deployment.model_dump(mode="json"), address=address, token="secret",
+        control_fd=-1, liveness_fd=-1, deployment=checked.to_spec(), address=address, token="secret",
         cache_dir=str(tmp_path / "cache"), cache_max_bytes=10**9,
     )  # fmt: skip
     writer = LogWriter(tmp_path / "logs", Identity(spec.name, "default", "Model", "EjYmnQ"))

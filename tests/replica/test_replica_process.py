@@ -238,16 +238,20 @@ async def test_reconfigures_and_checks_health(short_dir: Path) -> None:
         router = FakeRouter()
         await router.connect(child.spec.address, "secret")
         assert (await router.request()).body == b"1"
-        child.channel.send(Reconfigure(id=2, deployment={**config, "user_config": {"threshold": 9}}))
+        child.channel.send(Reconfigure(id=2, deployment=spec_of({**config, "user_config": {"threshold": 9}})))
         assert (await child.hear(Answer)).ok
         assert (await router.request()).body == b"9"
         child.channel.send(Ping(seq=1, health=True))
         assert await child.hear(Pong) == Pong(seq=1, healthy=False, message="check_health: RuntimeError: too hot")
-        child.channel.send(Reconfigure(id=3, deployment={**config, "user_config": {"bad": True}}))
+        child.channel.send(Reconfigure(id=3, deployment=spec_of({**config, "user_config": {"bad": True}})))
         refused = await child.hear(Answer)
         assert (refused.ok, refused.message) == (False, "ValueError: bad config")
         assert "app.py" in refused.data["traceback"]
         router.link.close("done")
+
+
+def spec_of(config: dict[str, Any]) -> dict[str, Any]:
+    return Deployment.model_validate(config).to_spec()
 
 
 async def test_ends_when_its_supervisor_is_gone(short_dir: Path) -> None:

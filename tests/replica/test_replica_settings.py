@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from runtime.config.deployment import Deployment
-from runtime.replica.settings import limits_of
+from runtime.replica.settings import DeploymentSettings, limits_of
 
 CODE: Any = SimpleNamespace(caches=(3,), cache_names=("load",), options={}, max_batch=1, admits_failed=False)
 
@@ -30,6 +31,22 @@ CODE: Any = SimpleNamespace(caches=(3,), cache_names=("load",), options={}, max_
     ],
 )
 def test_a_limit_of_the_config_is_the_replicas(key: str, value: object, name: str, limit: object) -> None:
-    plain = {"name": "Model", "loader": "app:load"}
-    assert getattr(limits_of(Deployment.model_validate({**plain, key: value}), CODE), name) == limit
-    assert getattr(limits_of(Deployment.model_validate(plain), CODE), name) != limit
+    assert getattr(limits_of(settings({key: value}), CODE), name) == limit
+    assert getattr(limits_of(settings({}), CODE), name) != limit
+
+
+def settings(config: dict[str, object]) -> DeploymentSettings:
+    deployment = Deployment.model_validate({"name": "Model", "loader": "app:load", **config})
+    return DeploymentSettings.of_spec(json.loads(json.dumps(deployment.to_spec())))
+
+
+def test_every_key_that_a_replica_reads_keeps_its_value_on_the_way() -> None:
+    config: dict[str, object] = {
+        "unloader": "app:unload", "handler": "app:predict", "source": "s3://bucket/{model_id}/", "preload": ["1"],
+        "s3": {"region": "eu-west-1"}, "pin": ["2"], "copies": 1, "user_config": {"a": 1}, "torch_threads": 2,
+    }  # fmt: skip
+    told = settings(config)
+    assert {key: getattr(told, key) for key in config if key != "s3"} == {k: v for k, v in config.items() if k != "s3"}
+    assert told.s3 is not None
+    assert told.s3["region"] == "eu-west-1"
+    assert told.written == {"name", "loader", *config}
