@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from mux_cli.options import JsonOption, ProjectOption, command, examples
 
 if TYPE_CHECKING:
     from runtime.supervisor.api import ApplyRequest, Event
+    from runtime.supervisor.standby import Standby
 
 app = command()
 
@@ -46,19 +48,21 @@ def deploy(
     """
     from mux_cli.exits import UsageProblem
     from mux_cli.projects import config_path
+    from runtime.supervisor.launch import standby_for
 
     if foreground and (dry_run or no_wait or as_json or timeout_s is not None):
         raise UsageProblem("--foreground goes with none of --dry-run, --no-wait, --timeout and --json.")
     path = config_path(config, project)
-    name, request = read_request(path)
-    _check_name(name, path)
-    request.dry_run, request.wait, request.timeout_s = dry_run, not no_wait, timeout_s
-    if foreground:
-        _in_foreground(name, path, request)
-    elif dry_run:
-        _plan(name, path, request, as_json)
-    else:
-        _apply(name, path, request, as_json)
+    with nullcontext() if foreground or dry_run else standby_for(path, os.environ) as standby:
+        name, request = read_request(path)
+        _check_name(name, path)
+        request.dry_run, request.wait, request.timeout_s = dry_run, not no_wait, timeout_s
+        if foreground:
+            _in_foreground(name, path, request)
+        elif dry_run:
+            _plan(name, path, request, as_json)
+        else:
+            _apply(name, path, request, as_json, standby)
 
 
 def read_request(path: Path) -> tuple[str, ApplyRequest]:
@@ -90,14 +94,14 @@ def _check_name(name: str, path: Path) -> None:
             )
 
 
-def _apply(name: str, path: Path, request: ApplyRequest, as_json: bool) -> None:
+def _apply(name: str, path: Path, request: ApplyRequest, as_json: bool, standby: Standby | None) -> None:
     from mux_cli.console import say
     from mux_cli.progress import display, follow
     from mux_cli.waiting import stop_waiting
     from runtime.project import project_for
     from runtime.supervisor.launch import ensure_supervisor
 
-    client = ensure_supervisor(project_for(name, path), request.env)
+    client = ensure_supervisor(project_for(name, path), request.env, standby)
     with stop_waiting("the deployment"):
         done = follow(client.apply(request), display(as_json))
     if as_json:

@@ -18,11 +18,10 @@ from runtime.project import Project, project_for
 from runtime.supervisor.api import ApplyRequest, DownRequest, Event
 from runtime.supervisor.client import ControlClient
 from runtime.supervisor.control import guarded
-from runtime.supervisor.launch import ensure_supervisor
 from runtime.supervisor.record import read_record
 from runtime.supervisor.supervisor import Supervisor, sole
 from runtime.supervisor.worker import Worker
-from tests.supervisor.fake_supervisor import command, make
+from tests.supervisor.fake_supervisor import fake_supervisor, make
 from tests.supervisor.waiting import await_end
 
 
@@ -70,7 +69,7 @@ def deploy(env: dict[str, str]) -> Apply:
 @pytest.fixture
 def client(project: Project, env: dict[str, str]) -> Iterator[ControlClient]:
     """A client of a real supervisor process, which is ended afterwards."""
-    started = ensure_supervisor(project, env, command=command)
+    started = fake_supervisor(project, env)
     yield started
     end_supervisor(project)
 

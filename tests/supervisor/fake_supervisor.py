@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from runtime.core.restart import RestartPolicy
@@ -11,7 +11,10 @@ from runtime.engines.engine import Engine
 from runtime.engines.local import LocalEngine
 from runtime.link.control import ChildSpec
 from runtime.project import Project
+from runtime.supervisor.client import ControlClient
+from runtime.supervisor.launch import ensure_supervisor
 from runtime.supervisor.main import main
+from runtime.supervisor.standby import Standby
 from runtime.supervisor.supervisor import Supervisor
 
 HERE = Path(__file__).parent
@@ -29,10 +32,10 @@ def make(project: Project, wrap: Callable[[Engine], Engine] = lambda engine: eng
     return Supervisor(project, engine=wrap(LocalEngine(project.specs, fake_child)), policy=impatient)
 
 
-def command(project: Project, ready_fd: int) -> list[str]:
-    where = ["--root", str(project.root), "--sockets", str(project.sockets)]
-    script = str(HERE / "fake_supervisor.py")
-    return [sys.executable, "-P", script, *where, "--detach", "--ready-fd", str(ready_fd)]
+def fake_supervisor(project: Project, env: Mapping[str, str]) -> ControlClient:
+    """Return a client of the project's supervisor, which is started unless it runs."""
+    with Standby(project.config_path, env, [sys.executable, "-P", str(HERE / "fake_supervisor.py")]) as standby:
+        return ensure_supervisor(project, env, standby)
 
 
 if __name__ == "__main__":

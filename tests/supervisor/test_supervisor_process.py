@@ -19,8 +19,9 @@ from runtime.supervisor.api import DownRequest, ProjectStatus, ScaleRequest
 from runtime.supervisor.client import ControlClient
 from runtime.supervisor.failures import from_event
 from runtime.supervisor.launch import ensure_supervisor
+from runtime.supervisor.standby import Standby
 from tests.supervisor.conftest import Apply, end_supervisor, last_of
-from tests.supervisor.fake_supervisor import command
+from tests.supervisor.fake_supervisor import fake_supervisor
 from tests.supervisor.waiting import await_end, until
 
 pytestmark = pytest.mark.process
@@ -80,7 +81,7 @@ def test_a_killed_supervisor_leaves_no_children_and_has_a_successor(
         await_end(pid)
     with pytest.raises(NotRunning):
         client.status()
-    again = ensure_supervisor(project, env, command=command)
+    again = fake_supervisor(project, env)
     assert last_of(again.apply(deploy(replicas=2))).kind == "done"
     after = again.status()
     assert after.generation > before.generation
@@ -94,7 +95,7 @@ def test_a_successor_ends_children_that_cling_to_life(
     before = client.status()
     os.kill(before.pid, signal.SIGKILL)
     await_end(before.pid)
-    again = ensure_supervisor(project, env, command=command)
+    again = fake_supervisor(project, env)
     assert last_of(again.apply(deploy())).kind == "done"
     for pid in pids(before):
         await_end(pid)
@@ -102,7 +103,7 @@ def test_a_successor_ends_children_that_cling_to_life(
 
 def test_two_that_start_at_once_share_one_supervisor(project: Project, env: dict[str, str], deploy: Apply) -> None:
     with ThreadPoolExecutor(3) as threads:
-        futures = [threads.submit(ensure_supervisor, project, env, command=command) for _ in range(3)]
+        futures = [threads.submit(fake_supervisor, project, env) for _ in range(3)]
         clients = [future.result() for future in futures]
     try:
         assert len({one.status().pid for one in clients}) == 1
@@ -115,12 +116,36 @@ def test_two_that_start_at_once_share_one_supervisor(project: Project, env: dict
 
 
 def test_a_supervisor_that_cannot_start_shows_its_output(project: Project, env: dict[str, str]) -> None:
-    def broken(project: Project, ready_fd: int) -> list[str]:
-        return [sys.executable, "-c", "raise SystemExit('no such thing')"]
-
-    with pytest.raises(StartError) as caught:
-        ensure_supervisor(project, env, command=broken)
+    broken = [sys.executable, "-c", "raise SystemExit('no such thing')"]
+    with Standby(project.config_path, env, broken) as standby, pytest.raises(StartError) as caught:
+        ensure_supervisor(project, env, standby)
     assert "no such thing" in caught.value.traceback
+
+
+def test_a_supervisor_that_cannot_start_later_shows_its_output_too(project: Project, env: dict[str, str]) -> None:
+    project.record_file.write_text("{")
+    with Standby(project.config_path, env) as standby, pytest.raises(StartError) as caught:
+        standby.begin(project)
+    assert "DecodeError" in caught.value.traceback
+
+
+def test_a_standby_that_is_told_nothing_ends(project: Project, env: dict[str, str]) -> None:
+    with Standby(project.config_path, env) as standby:
+        pid = standby.pid
+    await_end(pid)
+    assert not project.supervisor_file.exists()
+
+
+def test_a_standby_ends_when_its_starter_is_killed(project: Project, env: dict[str, str]) -> None:
+    code = f"""
+import os, signal
+from runtime.supervisor.standby import Standby
+print(Standby({str(project.config_path)!r}, os.environ).pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    starter = subprocess.run([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, check=False)
+    assert starter.returncode == -signal.SIGKILL
+    await_end(int(starter.stdout))
 
 
 def test_a_port_in_use_is_said_before_anything_starts(client: ControlClient, deploy: Apply) -> None:
