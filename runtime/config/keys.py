@@ -9,6 +9,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from runtime.config.fields import Secret, Section
+from runtime.config.meanings import meanings
 from runtime.config.models import S3, Cache, Config, Deployment, Http, ModelIdConfig
 
 SECTIONS: dict[tuple[str, ...], type[Section]] = {
@@ -80,6 +81,5 @@ def _keys(path: tuple[str, ...], section: type[Section]) -> Iterator[Key]:
 
 def _key(path: tuple[str, ...], section: type[Section], name: str, info: FieldInfo) -> Key:
     shown = ".".join((*path, name)).replace(".*", "[]")
-    description = " ".join((info.description or "").split())
     default = None if info.is_required() else info.get_default(call_default_factory=True)
-    return Key(shown, section.__name__, name, default, info.is_required(), description)
+    return Key(shown, section.__name__, name, default, info.is_required(), meanings(section).get(name, ""))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from runtime.config.keys import SECTIONS
+from runtime.config.meanings import meanings
 from runtime.config.models import Config
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -15,6 +17,10 @@ _NOT_TEXT = ("integer", "number", "boolean")
 def json_schema() -> dict[str, Any]:
     """Return the schema. Where a number or true/false is wanted, a text with ``${...}`` is allowed too."""
     schema = Config.model_json_schema()
+    for section in set(SECTIONS.values()):
+        part = schema if section is Config else schema["$defs"][section.__name__]
+        for key, meaning in meanings(section).items():
+            part["properties"][key] = {"description": meaning, **part["properties"][key]}
     definitions = {name: _open(part) for name, part in schema.pop("$defs").items()}
     deployment = definitions["Deployment"]["properties"]
     for key in ("preload", "pin"):
