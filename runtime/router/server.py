@@ -14,7 +14,6 @@ import uvicorn
 
 from runtime.router.plain import PlainProtocol
 from runtime.router.sweep import Sweepable
-from runtime.router.websocket import WatchedWebsocket
 
 if TYPE_CHECKING:
     from runtime.router.admission import Admission
@@ -25,6 +24,13 @@ if TYPE_CHECKING:
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 START_TIMEOUT_S: Final = 10.0
 GRACE_S: Final = 3600  # the bound of a drain is the supervisor's: ``stop`` is given it
+
+
+def _websocket(**settings: Any) -> asyncio.Protocol:
+    """Return the protocol of one websocket. Most projects have none, and its library is slow to import."""
+    from runtime.router.watched_websocket import WatchedWebsocket
+
+    return WatchedWebsocket(**settings)
 
 
 class Server(uvicorn.Server):
@@ -39,7 +45,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 cast("Any", app),
                 http=http,
-                ws=cast("Any", WatchedWebsocket),
+                ws=cast("Any", _websocket),
                 ws_max_size=MAX_MESSAGE_BYTES,
                 lifespan="off",
                 interface="asgi3",

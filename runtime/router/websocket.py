@@ -6,8 +6,6 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-
 from runtime.errors import LinkLost, MuxError, UserCodeError
 from runtime.link.frames import (
     CLOSE,
@@ -23,7 +21,7 @@ from runtime.link.frames import (
 from runtime.link.stream import StreamEnded, StreamStopped
 from runtime.router.answers import AnswerHead, safe_head
 from runtime.router.exchange import Exchange
-from runtime.router.front import CONNECTION, Guest, Message, ReceiveMessage, Scope, SendMessage, head_of
+from runtime.router.front import CONNECTION, Message, ReceiveMessage, Scope, SendMessage, head_of
 
 if TYPE_CHECKING:
     from runtime.link.stream import Stream
@@ -34,21 +32,6 @@ ABNORMAL: Final = 1006
 INTERNAL_ERROR: Final = 1011
 SWITCHING: Final = 101
 _SUBPROTOCOL: Final = b"sec-websocket-protocol"
-
-
-class WatchedWebsocket(WebSocketsSansIOProtocol):
-    """uvicorn's protocol; whoever uses the connection is told when it is lost, whatever it waits for."""
-
-    guest: Guest | None = None
-
-    async def run_asgi(self) -> None:
-        self.scope[CONNECTION] = self  # type: ignore[typeddict-unknown-key]
-        await super().run_asgi()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        if self.guest is not None:
-            self.guest.gone()
 
 
 class WebsocketClient:

@@ -17,7 +17,7 @@ from runtime.router.guard import GuardedProtocol
 from runtime.router.plain import PlainCycle, PlainProtocol
 from runtime.router.seat import AsgiSeat, WatchedFlow
 from runtime.router.server import Server
-from runtime.router.websocket import WatchedWebsocket
+from runtime.router.watched_websocket import WatchedWebsocket
 
 BASES = {
     GuardedProtocol: HttpToolsProtocol,
