@@ -112,6 +112,7 @@ class LazyGroup(TyperGroup):
 
 
 def _tell_usage(problem: typer.TyperException) -> int:
+    problem.message = problem.message.replace("Value error, ", "")  # pydantic's words, of a choice
     show = getattr(problem, "show", None)
     if callable(show):
         show()

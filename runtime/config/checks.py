@@ -142,6 +142,9 @@ def _source(deployment: Deployment, root: KeyPath) -> Iterator[Finding]:
             yield Finding((*root, "s3"), "s3 is of use only with an s3:// source", at_key=True)
         return
     path = (*root, "source")
+    if source.startswith("s3:") and not source.startswith("s3://"):
+        yield Finding(path, f"source {source!r} is no path", f"did you mean {'s3://' + source[3:].lstrip('/')!r}?")
+        return
     scheme, separator, rest = source.partition("://")
     if separator and scheme not in ("s3", "file"):
         hint = did_you_mean(scheme, ["s3", "file"]) or "write a path or s3://bucket/key"

@@ -105,6 +105,8 @@ def _report_syntax(document: Document, exc: yaml.YAMLError) -> None:
         hint = "YAML is indented with spaces, not tabs"
     elif "${" in source:
         hint = 'put a value with ${...} in double quotes: "${VAR}"'
+    elif "{model_id}" in source:
+        hint = 'put a value that begins with {model_id} in double quotes: "{model_id}/..."'
     elif "single document" in str(exc):
         hint = "keep one document in the file: remove the '---' between them"
     elif "mapping values" in what:

@@ -183,3 +183,8 @@ def test_a_reader_that_leaves_is_no_failure() -> None:
 def test_the_root_is_the_lazy_group() -> None:
     assert command().name == "mux"
     assert root.info.name == "mux"
+
+
+def test_a_wrong_choice_is_told_in_our_words(mux: Run) -> None:
+    said = mux("logs", "--level", "WARN").stderr
+    assert "'--level': 'WARN' is not one of" in said

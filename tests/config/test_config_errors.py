@@ -178,6 +178,13 @@ WHOLE = {
     DEPLOYMENT + "s3: {access_key_id: x}\n": ["4:5: s3: access_key_id and secret_access_key go together"],
     DEPLOYMENT + "cache: {size: 1}\n": ["4:9: unknown key 'size' in cache; known here: max_bytes, dir"],
     DEPLOYMENT + "applications: []\n": ["4:1: unknown key 'applications'; list what runs under 'deployments'"],
+    DEPLOYMENT + "    source: {model_id}/model.pt\n": [
+        "4:23: not YAML: did not find expected key; put a value that begins with {model_id} in double quotes: "
+        '"{model_id}/..."'
+    ],
+    DEPLOYMENT + "    source: 's3:/b/{model_id}'\n": [
+        "4:13: source 's3:/b/{model_id}' is no path; did you mean 's3://b/{model_id}'?"
+    ],
     DEPLOYMENT + "http_options: {}\n": ["4:1: unknown key 'http_options'; write its keys under 'http'"],
     DEPLOYMENT + "num_replicas: 2\n": ["4:1: unknown key 'num_replicas'; it belongs in an entry of 'deployments'"],
     TWO: [],
