@@ -31,6 +31,8 @@ _STYLES = {
     "stopped": "dim",
 }
 _SHOWN_MODELS = 6
+_LONGEST_ID = 20  # of a model, in a list of several
+_LONGEST_LIST = 40
 
 
 def state(word: str) -> Text:
@@ -47,7 +49,8 @@ _WORDS = frozenset({"DEPLOYMENT", "REPLICA", "ROUTER", "MODEL", "STATE", "ROUTE"
 def _table(rows: Sequence[dict[str, object]], *, optional: frozenset[str] = frozenset()) -> Table:
     """Return a table of rows by column name. A column in ``optional`` is left out where it has nothing to say.
 
-    Strings become plain text, so that nobody's name counts as markup. The last column and MODELS may wrap.
+    Strings become plain text, so that nobody's name counts as markup. The last column and MODELS may wrap, and MODEL
+    is cut before any other.
     """
     from rich.table import Table
     from rich.text import Text
@@ -58,10 +61,16 @@ def _table(rows: Sequence[dict[str, object]], *, optional: frozenset[str] = froz
         heading = "" if name == "NOTE" else name.replace("_", " ")
         wraps = name in ("MODELS", "NOTE")
         justify: Literal["left", "right"] = "left" if name in _WORDS else "right"
-        table.add_column(heading, justify=justify, no_wrap=not wraps, overflow="fold" if wraps else "ellipsis")
+        shrinks = wraps or name == "MODEL"
+        table.add_column(heading, justify=justify, no_wrap=not shrinks, overflow="fold" if wraps else "ellipsis")
     for row in rows:
-        cells = (row[name] for name in names)
-        table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in cells))
+        cells = ((name, row[name]) for name in names)
+        table.add_row(
+            *(
+                cell if isinstance(cell, Text) else Text(str(cell), no_wrap=name == "MODEL" or None)
+                for name, cell in cells
+            )
+        )
     return table
 
 
@@ -119,8 +128,14 @@ def _held(one: ReplicaStatus) -> str:
     slots = f"{len(one.models)}/{one.slots}" if one.slots > 0 else str(len(one.models))
     if not one.models:
         return slots if one.slots > 0 else "-"
-    more = len(one.models) - _SHOWN_MODELS
-    return f"{slots}: {', '.join(one.models[:_SHOWN_MODELS])}" + (f" and {more} more" if more > 0 else "")
+    shown: list[str] = []
+    for model in one.models[:_SHOWN_MODELS]:
+        short = model if len(model) <= _LONGEST_ID else f"{model[: _LONGEST_ID - 8]}…{model[-7:]}"
+        if shown and len(", ".join([*shown, short])) > _LONGEST_LIST:
+            break
+        shown.append(short)
+    more = len(one.models) - len(shown)
+    return f"{slots}: {', '.join(shown)}" + (f" and {more} more" if more > 0 else "")
 
 
 def routers_table(routers: Sequence[RouterStatus]) -> Table:

@@ -40,6 +40,19 @@ def test_many_models_are_cut_short() -> None:
     assert "20/3: 0, 1, 2, 3, 4, 5 and 14 more" in text(status_view(status))
 
 
+def test_a_long_model_id_is_cut_before_any_other_column() -> None:
+    models = [msgspec.structs.replace(one, model=one.model * 65, idle_s=1.0) for one in model_infos()]
+    head, *lines = text(models_table(models), width=80).splitlines()
+    assert head.split() == ["MODEL", "REPLICA", "STATE", "LEASES", "WAITING", "USES", "LOAD", "SIZE", "IDLE"]
+    assert [line.partition("…")[2].split()[0] for line in lines if "…" in line] == ["Model#EjYmnQ"] * 2 + ["Model"]
+
+
+def test_long_model_ids_of_a_replica_take_a_line_or_two() -> None:
+    status = project_status()
+    status.replicas[0].models = [f"{number}{'x' * 64}" for number in range(5)]
+    assert "5/3: 0xxxxxxxxxxx…xxxxxxx and 4 more" in text(status_view(status))
+
+
 def test_what_could_not_start_shows_its_traceback_last() -> None:
     status = project_status()
     status.deployments[0] = msgspec.structs.replace(status.deployments[0], traceback="Traceback\nKeyError: [1]\n")
