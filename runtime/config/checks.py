@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runtime.config.deployment import DEFAULT_CAP
 from runtime.config.document import Document
 from runtime.config.document import Path as KeyPath
 from runtime.config.fields import IMPORT_PATTERN
@@ -18,7 +19,6 @@ from runtime.config.problems import Problem
 from runtime.config.suggest import did_you_mean
 
 MIN_TOKEN_LENGTH = 16
-DEFAULT_CAP = 3
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 

@@ -20,6 +20,8 @@ from runtime.config.fields import (
     fail,
 )
 
+DEFAULT_CAP = 3  # of models in one replica, where neither the file nor a decorator says
+
 
 class S3(Section):
     """How to reach S3. What is not set here comes from the AWS_* variables and ~/.aws, as in every AWS tool."""
@@ -155,6 +157,12 @@ class Deployment(Section):
     """PyTorch threads of one replica; null: the machine's cores divided by num_replicas."""
     executor_threads: Count | None = None
     """Threads that run sync user code in one replica; null: max_ongoing_requests."""
+
+    def settled(self) -> Self:
+        """Return this with the cap that null stands for, where no decorator decides: to compare what is meant."""
+        if self.loader is None or self.max_num_models_per_replica is not None:
+            return self
+        return self.model_copy(update={"max_num_models_per_replica": DEFAULT_CAP})
 
     def to_spec(self) -> dict[str, Any]:
         """Return every key as JSON, and under ``written`` which of them the file names: those go before the code's."""

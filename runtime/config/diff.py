@@ -130,6 +130,7 @@ def _router(old: Config | None, new: Config) -> Iterator[Change]:
 def _keys(
     old: Deployment, new: Deployment, by_hand: int | None, options: Options | None
 ) -> Iterator[tuple[Action, str]]:
+    old, new = old.settled(), new.settled()
     for key in ("num_replicas", *(key for key in Deployment.model_fields if key != "num_replicas")):
         before, after = _Value.of(old, key, options), _Value.of(new, key, options)
         if key == "num_replicas" and by_hand is not None:

@@ -135,7 +135,7 @@ class Desired:
         cache = self.config.cache.model_dump(mode="json")
         return {
             name: _digest(
-                deployment.model_dump(mode="json", exclude=set(WITHOUT_RESTART)),
+                deployment.settled().model_dump(mode="json", exclude=set(WITHOUT_RESTART)),
                 sorted(left_to_code(deployment) - WITHOUT_RESTART.keys()),
                 cache if deployment.s3 else None,
                 dict(self.digests.get(name, {})),

@@ -37,6 +37,14 @@ def test_port_0_is_no_address() -> None:
     assert plan(None, config(http={"port": 0}))[0] == "+ router: any free port of 127.0.0.1 [router]"
 
 
+def test_a_cap_that_is_written_as_its_default_is_no_change() -> None:
+    assert plan(config({"max_num_models_per_replica": 3}), config({})) == []
+    assert plan(config({"max_num_models_per_replica": 3}), config({"max_num_models_per_replica": None})) == []
+    assert plan(config({"max_num_models_per_replica": 4}), config({})) == [
+        "~ M: max_num_models_per_replica 4 → 3 [restart]"
+    ]
+
+
 def test_nothing_changed() -> None:
     assert plan(config(), config(), old_digests={"M": {"app.py": "1"}}, new_digests={"M": {"app.py": "1"}}) == []
 

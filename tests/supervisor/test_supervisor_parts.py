@@ -169,6 +169,7 @@ def test_only_what_matters_changes_a_revision(deploy: Apply) -> None:
         deploy(request_timeout_s=3.0),
         deploy(max_surge=0),
         deploy(http={"port": 9}),
+        deploy(max_num_models_per_replica=3),
     ):
         assert desired(same).revisions == base.revisions
     edited = deploy()
