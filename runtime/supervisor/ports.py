@@ -11,6 +11,7 @@ from typing import Final
 
 from runtime.config.models import Http
 from runtime.errors import PortInUse
+from runtime.project import known_projects
 
 BACKLOG: Final = 4096  # the kernel caps it at net.core.somaxconn
 
@@ -135,14 +136,22 @@ def _explained(address: Address, exc: OSError) -> PortInUse:
 
 
 def _holder(port: int) -> str:
-    """Return who listens on ``port``, as "nginx (pid 12)"; empty where that cannot be told."""
+    """Return who listens on ``port``, as "nginx (pid 12)" or "the project 'shop' (pid 12)"; empty where unknown."""
     import psutil  # only for a failure's sentence
 
     try:
         for connection in psutil.net_connections("tcp"):
             listening = connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,)
             if listening and connection.pid:
-                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+                process = psutil.Process(connection.pid)
+                return f"{_project_of(process.cmdline()) or process.name()} (pid {connection.pid})"
     except psutil.Error:
         return ""
     return ""
+
+
+def _project_of(command: list[str]) -> str:
+    """Return "the project 'shop'" for the command line of one of its processes: it names the folder of its state."""
+    named = (one.name for one in known_projects() if any(word.startswith(str(one.root)) for word in command))
+    name = next(named, "")
+    return f"the project {name!r}" if name else ""

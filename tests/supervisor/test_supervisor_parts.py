@@ -23,7 +23,7 @@ from runtime.supervisor.api import ApplyRequest, Event
 from runtime.supervisor.desired import Desired
 from runtime.supervisor.failures import from_event, from_payload, to_event
 from runtime.supervisor.health import Health, HealthLimits
-from runtime.supervisor.ports import Address, PublicSockets
+from runtime.supervisor.ports import Address, PublicSockets, _project_of
 from runtime.supervisor.remains import ChildRecord, Remains
 from runtime.supervisor.specs import ROUTER_MALLOC, Specs, kept_token, new_incarnation
 from tests.supervisor.conftest import Apply
@@ -152,6 +152,14 @@ def test_the_sweep_ends_recorded_children_and_spares_reused_pids(tmp_path: Path)
 
 def test_the_sweep_of_nothing_does_nothing(tmp_path: Path) -> None:
     assert Remains(tmp_path / "children.json").sweep() == []
+
+
+def test_a_port_that_another_project_has_is_told_with_its_name(
+    project: Project, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MUX_HOME", env["MUX_HOME"])
+    assert _project_of(["python", "--spec", str(project.specs / "router-0.json")]) == "the project 'shop'"
+    assert _project_of(["nginx", "-c", "/etc/nginx.conf"]) == ""
 
 
 # --- what is desired
