@@ -5,6 +5,7 @@ A router that dies loses no connection that waits in the backlog: the socket is 
 
 from __future__ import annotations
 
+import os
 import socket
 from dataclasses import dataclass
 from typing import Final
@@ -151,7 +152,8 @@ def _holder(port: int) -> str:
 
 
 def _project_of(command: list[str]) -> str:
-    """Return "the project 'shop'" for the command line of one of its processes: it names the folder of its state."""
-    named = (one.name for one in known_projects() if any(word.startswith(str(one.root)) for word in command))
-    name = next(named, "")
-    return f"the project {name!r}" if name else ""
+    """Return "the project 'shop'" for the command line of one of its processes: it names its state, or its config."""
+    for one in known_projects():
+        if str(one.config_path) in command or any(word.startswith(f"{one.root}{os.sep}") for word in command):
+            return f"the project {one.name!r}"
+    return ""

@@ -159,6 +159,7 @@ def test_a_port_that_another_project_has_is_told_with_its_name(
 ) -> None:
     monkeypatch.setenv("MUX_HOME", env["MUX_HOME"])
     assert _project_of(["python", "--spec", str(project.specs / "router-0.json")]) == "the project 'shop'"
+    assert _project_of(["python", "--config", str(project.config_path)]) == "the project 'shop'"
     assert _project_of(["nginx", "-c", "/etc/nginx.conf"]) == ""
 
 
