@@ -9,7 +9,7 @@ from runtime.core.admission import Admission
 from runtime.core.budget import Budget
 from runtime.core.claims import Claims
 from runtime.core.decisions import Decisions
-from runtime.core.events import Key, ModelStatus, Publish, ReplicaLimits, ResidencyEffect
+from runtime.core.events import Failure, Key, ModelStatus, Publish, ReplicaLimits, ResidencyEffect
 from runtime.core.eviction import POLICIES
 from runtime.core.failures import FailureMemory
 from runtime.core.leases import Leases
@@ -113,6 +113,10 @@ class ReplicaState:
         self.dirty = True
         if self.limits.idle_unload_s is not None:
             self.arm(now + self.limits.idle_unload_s)
+
+    def failure(self, key: Key, now: float) -> Failure | None:
+        """Return why a model is not to be tried again yet; None while it is: an operator's try is joined by all."""
+        return None if self.wants[key.cache].get(key.model) is not None else self.failures.get(key, now)
 
     def publish(self, status: ModelStatus, out: list[ResidencyEffect]) -> None:
         self.dirty = self.moved = True

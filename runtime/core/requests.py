@@ -36,7 +36,7 @@ class Requests:
             entry = state.caches[0].entries.get(model)
             if entry is None or entry.state != "resident":
                 entry = None
-                failure = state.failures.get(Key(0, model), now)
+                failure = state.failure(Key(0, model), now)
                 if failure is None or not state.limits.admit_failed:
                     self._not_resident(event, failure, now, out)
                     return
@@ -127,7 +127,7 @@ class Requests:
 
     def _ask_waits(self, event: ev.Asked, running: Running | None, now: float, out: Effects) -> None:
         state = self._state
-        failure = state.failures.get(event.key, now) or self._loader.hanging(event.key, now)
+        failure = state.failure(event.key, now) or self._loader.hanging(event.key, now)
         if failure is not None or (state.stopping and running is None):
             case = 240 if failure is not None else 244
             out.append(ev.Deny(event.waiter, failure or failure_of("draining", event.key), case=case))

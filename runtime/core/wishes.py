@@ -35,7 +35,7 @@ class Wishes:
             state.arm(now + state.limits.claim_grace_s)
             state.settle(entry, now)
             return
-        failure = state.failures.get(key, now) if event.kind != "admin" else None
+        failure = state.failure(key, now) if event.kind != "admin" else None
         failure = failure or self._loader.hanging(key, now)
         if failure is not None:
             state.publish(ModelStatus(event.model, "failed", failure=failure), out)

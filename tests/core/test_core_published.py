@@ -66,6 +66,23 @@ def test_a_load_that_is_given_up_and_one_that_fails_are_published() -> None:
     assert published(replica.do(ev.LoadFailed(key("slow"), BROKEN))) == [("slow", "absent")]
 
 
+def test_a_want_joins_an_operators_new_try_of_a_model_that_failed() -> None:
+    replica = Replica(slots=(1,), has_source=True)
+    replica.want("m")
+    replica.do(ev.FetchFailed(key("m"), BROKEN))
+    replica.do(ev.Wanted(0, "m", "admin", 0.0, 1))
+    replica.do(ev.Fetched(key("m")))
+    assert published(replica.want("m")) == []
+    refusal = replica.offer("r", "m")
+    assert isinstance(refusal, ev.Refuse)
+    assert refusal.why == "absent"
+    waiter, effects = replica.ask("m")
+    assert of(ev.Deny, effects) == []
+    effects = replica.do(ev.Loaded(key("m")))
+    assert published(effects) == [("m", "resident")]
+    assert [give.waiter for give in of(ev.Give, effects)] == [waiter]
+
+
 @pytest.mark.parametrize("spare", ["well used", None])
 def test_a_copy_takes_the_place_of_the_model_that_has_another_copy(spare: str | None) -> None:
     """Although ``little used`` is worth less: the pool loses nothing with a model that another replica holds."""
