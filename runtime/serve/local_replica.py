@@ -7,9 +7,11 @@ import contextlib
 import socket
 from collections.abc import Mapping
 from contextvars import copy_context
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+
+import msgspec
 
 from runtime.config.deployment import Deployment as DeploymentConfig
 from runtime.core.events import (
@@ -118,7 +120,7 @@ class LocalReplica:
         self._log = _Log(log_dir / bound.name, Identity(f"{bound.name}#test", app_name, bound.name, "test"))
         executor = Executor(1)
         self.servable = ClassStyle(bound, executor)
-        limits = replace(limits_of(self._config, self.servable), places=MANY_PLACES, load_early=False)
+        limits = msgspec.structs.replace(limits_of(self._config, self.servable), places=MANY_PLACES, load_early=False)
         executor.resize(self._config.executor_threads or 8)
         base = copy_context()
         base.run(enter_replica, self)
