@@ -21,6 +21,7 @@ from benchmarks.servers import process
 
 MESSAGE = b"x" * 100  # about what a call's frames hold
 WARM_UP = 200
+DEADLINE_S = 60
 
 
 class Passing(asyncio.Protocol):
@@ -63,8 +64,9 @@ class Sending(Passing):
 
 async def _send(sock: socket.socket, rounds: int) -> list[float]:
     _, sending = await asyncio.get_running_loop().create_connection(lambda: Sending(rounds), sock=sock)
-    sending.send()
-    await sending.done
+    async with asyncio.timeout(DEADLINE_S):
+        sending.send()
+        await sending.done
     sending.transport.close()
     return sending.seconds
 

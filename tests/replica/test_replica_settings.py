@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from runtime.config.deployment import Deployment
+from runtime.config.deployment import DEFAULT_CAP, Deployment
+from runtime.replica.executor import Executor
+from runtime.replica.loader_style import LoaderStyle
 from runtime.replica.settings import DeploymentSettings, limits_of
 
 CODE: Any = SimpleNamespace(caches=(3,), cache_names=("load",), options={}, max_batch=1, admits_failed=False)
@@ -50,3 +52,12 @@ def test_every_key_that_a_replica_reads_keeps_its_value_on_the_way() -> None:
     assert told.s3 is not None
     assert told.s3["region"] == "eu-west-1"
     assert told.written == {"name", "loader", *config}
+
+
+@pytest.mark.anyio
+async def test_a_loader_without_a_cap_has_the_one_that_a_changed_config_is_compared_by() -> None:
+    async def ask(cache: int, model_id: str, owner: object | None) -> object:
+        raise AssertionError("nothing is asked")
+
+    style = LoaderStyle(lambda model_id: model_id, None, None, has_source=False, executor=Executor(1), ask=ask)
+    assert limits_of(settings({}), style).slots == (DEFAULT_CAP,)
