@@ -236,6 +236,8 @@ async def test_files_are_sent_and_background_tasks_run(app: App, short_dir: Path
     async with running(short_dir, import_path=f"{name}:values_of") as replica:
         answer = await replica.router.request("/file")
         assert answer.body == (short_dir / f"{name}.py").read_bytes()
+        # the file is closed after its last bytes have gone out: a replica that stops before has it cancelled
+        assert await replica.host.until(lambda: not replica.host.works, 10)
         await replica.router.request("/background")
         async with asyncio.timeout(10):
             await sys.modules[name].background.wait()
