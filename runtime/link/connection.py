@@ -46,7 +46,7 @@ from runtime.link.frames import (
 from runtime.link.handlers import LinkHandler, StreamHandler
 from runtime.link.inbox import Inbox
 from runtime.link.memory import HAS_SEGMENTS, Memory
-from runtime.link.outbox import Outbox
+from runtime.link.outbox import FEW, Outbox
 from runtime.link.stream import Stream
 
 HELLO_TIMEOUT_S: Final = 5.0
@@ -102,9 +102,15 @@ class Link(asyncio.BufferedProtocol):
             number = self._after(number)
         self._next_stream = self._after(number)
         stream = self.streams[number] = Stream(self, number, True, handler)
-        self.outbox.head(frames.header(kind, number, len(head), flags) + head)
-        if flags & END:
-            stream.local_ended = True
+        frame = frames.header(kind, number, len(head), flags) + head
+        if not flags & END:
+            self.outbox.head(frame)
+            return stream
+        stream.local_ended = True
+        if len(self.streams) <= FEW:
+            self.outbox.last(frame)
+        else:
+            self.outbox.head(frame)
         return stream
 
     def command(self, command: Command) -> None:

@@ -9,6 +9,7 @@ from runtime.link.frames import KIB
 
 HIGH_WATER: Final = 256 * KIB
 GATHERED_HEADS: Final = 8  # more in one write save less than it costs that the peer has nothing to do meanwhile
+FEW: Final = 2  # streams under way: to wait for a frame of another takes longer than to write twice
 
 
 class Outbox:
@@ -36,6 +37,11 @@ class Outbox:
         elif not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._come_round)
+
+    def last(self, data: bytes) -> None:
+        """Queue a head that ends its stream's half, with ``FEW`` streams under way, and write at once."""
+        self._frames.append(data)
+        self.flush()
 
     def body(self, data: bytes | memoryview) -> None:
         """Queue a body's frame, or the parts of one in turn. It is not copied: it must not change any more."""

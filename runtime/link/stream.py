@@ -24,6 +24,7 @@ from runtime.link.frames import (
     header,
 )
 from runtime.link.handlers import NOBODY
+from runtime.link.outbox import FEW
 
 if TYPE_CHECKING:
     from runtime.link.connection import Link
@@ -85,6 +86,8 @@ class Stream:
         frame = header(kind, self.id, len(payload), flags) + payload
         if self.body_turn == outbox.turn and kind != ABORT:
             outbox.body(frame)
+        elif flags & END and len(self.link.streams) <= FEW:
+            outbox.last(frame)
         else:
             outbox.head(frame)
         if flags & END or kind == REFUSED or kind == ABORT:

@@ -30,5 +30,5 @@ async def _answer(connection: HTTPConnection, exc: Exception) -> Response:
     if work is not None and answer.status >= 500:
         work.log_failure(exc)
     response = Response(answer.body, answer.status)
-    response.raw_headers = answer.headers
+    response.raw_headers += answer.headers
     return response

@@ -157,7 +157,10 @@ class HttpWork(Work):
         """Send an answer that takes more than one frame, or that sends itself."""
         if isinstance(answer, Plain):
             self.status = answer.status
-            await self.http().respond(answer.status, answer.headers, answer.body)
+            headers = answer.headers
+            if not any(name == b"content-length" for name, _ in headers):
+                headers = [*headers, (b"content-length", b"%d" % len(answer.body))]
+            await self.http().respond(answer.status, headers, answer.body)
         elif isinstance(answer, Response):
             exchange = self.http()
             await answer(http_scope(self.request), exchange.receive, exchange.send)

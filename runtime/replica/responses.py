@@ -34,7 +34,7 @@ _WITH_BODY: Final = frozenset({Response, JSONResponse, PlainTextResponse, HTMLRe
 
 @dataclass(slots=True)
 class Plain:
-    """An answer whose whole body is at hand."""
+    """An answer whose whole body is at hand. ``headers``: in one frame, the router adds the body's length."""
 
     status: int
     headers: Headers
@@ -62,7 +62,7 @@ to_json = msgspec.json.Encoder(enc_hook=_jsonable).encode
 
 
 def plain(content_type: tuple[bytes, bytes], body: bytes, status: int = 200) -> Plain:
-    return Plain(status, [content_type, (b"content-length", b"%d" % len(body))], body)
+    return Plain(status, [content_type], body)
 
 
 def answer_of(value: Any) -> Answer:

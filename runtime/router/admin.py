@@ -55,7 +55,8 @@ class Admin:
             headers = [kind, (b"content-length", b"%d" % len(body))]
         except MuxError as error:
             head, body = error_head(error, self._desk.ids.new())
-            status, headers = head.status, [*head.headers, CLOSE]
+            head.own += CLOSE
+            status, headers = head.status, head.headers
         if scope["method"] == "HEAD":
             body = b""
         await send({"type": "http.response.start", "status": status, "headers": headers})

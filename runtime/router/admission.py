@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from runtime.errors import BadRequest, BodyTooLarge, HeadTooLarge, RouteNotFound
 from runtime.link.frames import BODY_CHUNK, HEAD_LIMIT, RequestHead, encode_head
+from runtime.router.known_heads import KnownHeads
 from runtime.router.model_ids import ModelIds
 from runtime.router.request_headers import HeaderReader, RequestHeaders, timeout_of
 from runtime.router.request_ids import valid_request_id
@@ -28,6 +29,7 @@ class Admission:
         self.models = ModelIds(model_id)
         self.routes = Routes([])
         self.read = HeaderReader(model_id.header).read
+        self.heads = KnownHeads()
 
     def admit(self, exchange: Exchange, head: RequestHead, found: RequestHeaders) -> None:
         """Fill in exchange and head from the request's headers. Raises a ``RequestError`` that is the answer.

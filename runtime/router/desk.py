@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from runtime.router.request_ids import RequestIds
 from runtime.router.tally import Tally
@@ -14,10 +14,6 @@ if TYPE_CHECKING:
     from runtime.observe.logs import LogWriter
     from runtime.router.answers import AnswerHead
     from runtime.router.exchange import Exchange
-
-
-_NO_QUEUE: Final = (b"x-mux-queue-ms", b"0")
-_HIT: Final = (b"x-mux-cache", b"hit")
 
 
 class Timed(Protocol):
@@ -40,28 +36,27 @@ class Desk:
         self.writes = Writes()
         self.requests = 0
         self.unrouted = Tally()  # requests that belong to no deployment
-        self._defaults: tuple[object, list[bytes]] = (None, [])
+        self._defaults: tuple[object, bytes] = (None, b"")
 
-    def default_lines(self, headers: list[tuple[bytes, bytes]]) -> list[bytes]:
+    def default_lines(self, headers: list[tuple[bytes, bytes]]) -> bytes:
         """Return uvicorn's own headers as lines. It makes a new list of them every second, for the date."""
         made_of, lines = self._defaults
         if made_of is not headers:
-            lines = [b": ".join(pair) for pair in headers]
+            lines = b"".join([b"%b: %b\r\n" % pair for pair in headers])
             self._defaults = (headers, lines)
         return lines
 
     def sign(self, exchange: Exchange, answer: AnswerHead) -> None:
         """Add our headers to an answer: who served it and how."""
-        headers = answer.headers
-        headers.append((b"x-request-id", exchange.request_id.encode()))
-        if exchange.replica:
-            headers.append((b"x-mux-replica", exchange.replica.encode()))
-            headers.append((b"x-mux-queue-ms", b"%.1f" % exchange.queue_ms) if exchange.queue_ms else _NO_QUEUE)
-            if exchange.cache == "hit":
-                headers.append(_HIT)
-            elif exchange.cache:
-                headers.append((b"x-mux-cache", exchange.cache.encode()))
-                headers.append((b"x-mux-load-ms", b"%.1f" % exchange.load_ms))
+        answer.own += b"x-request-id: %b\r\n" % exchange.request_id.encode()
+        if not exchange.replica:
+            return
+        queue = b"%.1f" % exchange.queue_ms if exchange.queue_ms else b"0"
+        answer.own += b"x-mux-replica: %b\r\nx-mux-queue-ms: %b\r\n" % (exchange.replica.encode(), queue)
+        if exchange.cache == "hit":
+            answer.own += b"x-mux-cache: hit\r\n"
+        elif exchange.cache:
+            answer.own += b"x-mux-cache: %b\r\nx-mux-load-ms: %.1f\r\n" % (exchange.cache.encode(), exchange.load_ms)
 
     def closed(self, exchange: Exchange, status: int) -> None:
         """An exchange is over for its client: count it and write its line."""

@@ -67,7 +67,7 @@ class AsgiClient:
 
     def started(self, head: AnswerHead, body: bytes, end: bool) -> None:
         if end and self.connection.body_open:
-            head.headers.append(CLOSE)
+            head.own += CLOSE
         self._put({"type": "http.response.start", "status": head.status, "headers": head.headers}, 0)
         if body or end:
             self._put({"type": "http.response.body", "body": body, "more_body": not end}, 0)

@@ -58,6 +58,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self.path = ""  # of the head that came last, decoded
         self.raw_path = b""
         self.query = b""
+        self.begun = 0  # heads that the parser has begun to read
         self.unwritten = False  # an answer waits to be written
         self._sweep = sweep
         self._in_head = False  # between a request's first byte and the end of its head
@@ -151,7 +152,7 @@ class GuardedProtocol(HttpToolsProtocol):
         current = self.answering
         if current is None:
             head, body = error_head(error, self.admission.desk.ids.new())
-            head.headers.append(CLOSE)
+            head.own += CLOSE
             self.transport.write(self.head_bytes(head) + body)
             self.close_after_answer(body_open=True)
         elif current.more_body and self.guest is not None:
@@ -163,9 +164,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def head_bytes(self, head: AnswerHead) -> bytes:
         """Return a head as it goes over the wire, with its empty line."""
-        lines = [b": ".join(pair) for pair in head.headers]
-        lines += self.admission.desk.default_lines(self.server_state.default_headers)
-        return STATUS_LINE[head.status] + b"\r\n".join(lines) + (b"\r\n\r\n" if lines else b"\r\n")
+        defaults = self.admission.desk.default_lines(self.server_state.default_headers)
+        return b"%b%b%b%b\r\n" % (STATUS_LINE[head.status], head.passed.lines, head.own, defaults)
 
     def _fault(self, exc: Exception) -> None:
         """A callback of ours failed: that is our fault, not the client's."""
@@ -181,6 +181,7 @@ class GuardedProtocol(HttpToolsProtocol):
     # --- parser callbacks -------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
+        self.begun += 1
         self._in_head = True
         self._head_since = self.clock()
         self._head_bytes = 0

@@ -13,6 +13,7 @@ from runtime.link.frames import BODY_CHUNK, RequestHead
 from runtime.router.answers import CLOSE, AnswerHead
 from runtime.router.exchange import Exchange
 from runtime.router.guard import GuardedProtocol
+from runtime.router.known_heads import ReadHead
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -27,12 +28,30 @@ class _NoEvent:
 
 
 _NO_EVENT: Final = _NoEvent()
-_CHUNKED: Final = (b"transfer-encoding", b"chunked")
+_CHUNKED: Final = b"transfer-encoding: chunked\r\n"
 _METHODS: Final = {b"GET": "GET", b"POST": "POST", b"PUT": "PUT", b"HEAD": "HEAD"}
 
 
 class PlainProtocol(GuardedProtocol):
     """A connection whose small requests take the short way."""
+
+    def data_received(self, data: bytes) -> None:
+        before, heads = self.cycle, self.admission.heads
+        if self._in_head or self._refusing or self._leaving or not (before is None or _is_over(before)):
+            super().data_received(data)
+            return
+        known = heads.find(data)
+        if known is not None:
+            cycle = PlainCycle(self, known)
+            cycle.body, cycle.more_body = data[known.size :], False
+            self.cycle = cast("RequestResponseCycle", cycle)
+            self._take_turn(cycle)
+            return
+        begun = self.begun
+        super().data_received(data)
+        now: object = self.cycle
+        if isinstance(now, PlainCycle) and self.begun == begun + 1 and not (self._in_head or now.more_body):
+            heads.learn(data, now.read, now.body)
 
     def _begin(self) -> None:
         if self.raw_path.startswith(b"/-/") or self.parser.should_upgrade():
@@ -43,7 +62,7 @@ class PlainProtocol(GuardedProtocol):
             super()._begin()
             return
         existing = self.cycle
-        cycle = PlainCycle(self, found)
+        cycle = PlainCycle(self, self._read_head(found))
         self.cycle = cast("RequestResponseCycle", cycle)
         if existing is None or existing.response_complete:
             self._take_turn(cycle)
@@ -57,6 +76,16 @@ class PlainProtocol(GuardedProtocol):
             self.loop.call_soon(self._take_turn, cycle)
         else:
             super()._start_asgi_task(cycle, app)
+
+    def _read_head(self, found: RequestHeaders) -> ReadHead:
+        parser = self.parser
+        raw_method, version = parser.get_method(), parser.get_http_version()
+        method = _METHODS.get(raw_method) or raw_method.decode("ascii")
+        headers = self.headers
+        if not found.all_travel:
+            headers, found.all_travel = found.forwarded(headers), True
+        keep_alive = version != "1.0" and parser.should_keep_alive()
+        return ReadHead(method, self.path, self.raw_path, self.query, version, headers, found, keep_alive)
 
     def on_body(self, body: bytes) -> None:
         cycle: object = self.cycle
@@ -98,41 +127,42 @@ class PlainProtocol(GuardedProtocol):
             cycle.submit()
 
 
+def _is_over(cycle: RequestResponseCycle | PlainCycle) -> bool:
+    """Return whether the request has come whole and been answered: what comes now is the next."""
+    return cycle.response_complete and not cycle.more_body
+
+
 class PlainCycle:
     """One small request: ``Client`` of its exchange, ``Guest`` of the connection, and in uvicorn's eyes a cycle."""
 
     __slots__ = (
-        "_chunked", "_http10", "_owed", "_protocol", "body", "disconnected", "exchange", "found", "head", "keep_alive",
-        "message_event", "more_body", "response_complete",
+        "_chunked", "_http10", "_owed", "_protocol", "body", "disconnected", "exchange", "head", "keep_alive",
+        "message_event", "more_body", "read", "response_complete",
     )  # fmt: skip
 
-    def __init__(self, protocol: PlainProtocol, found: RequestHeaders) -> None:
-        parser = protocol.parser
-        raw_method, path = parser.get_method(), protocol.path
-        method = _METHODS.get(raw_method) or raw_method.decode("ascii")
-        version = parser.get_http_version()
+    def __init__(self, protocol: PlainProtocol, read: ReadHead) -> None:
         self._protocol = protocol
-        self._http10 = version == "1.0"
+        self._http10 = read.http_version == "1.0"
         self._chunked = False
         self._owed = 0  # body bytes whose credit goes back once the client's side has room
-        self.found = found
+        self.read = read
         self.body: bytes | bytearray = b""
-        self.keep_alive = not self._http10 and parser.should_keep_alive()
-        self.more_body = found.has_body
+        self.keep_alive = read.keep_alive
+        self.more_body = read.found.has_body
         self.response_complete = False
         self.disconnected = False
         self.message_event = _NO_EVENT
         desk = protocol.admission.desk
-        self.exchange = Exchange(desk, self, method, path, "", desk.clock())
+        self.exchange = Exchange(desk, self, read.method, read.path, "", desk.clock())
         self.exchange.peer = protocol.client
         self.head = RequestHead(
-            method, path, protocol.raw_path, protocol.query, protocol.scheme or "http", version, protocol.client,
-            protocol.server, protocol.headers, "", "", "", 0,
+            read.method, read.path, read.raw_path, read.query, protocol.scheme or "http", read.http_version,
+            protocol.client, protocol.server, read.headers, "", "", "", 0,
         )  # fmt: skip
 
     def admit(self) -> None:
         try:
-            self._protocol.admission.admit(self.exchange, self.head, self.found)
+            self._protocol.admission.admit(self.exchange, self.head, self.read.found)
         except MuxError as error:
             self.exchange.refuse(error)
 
@@ -160,9 +190,9 @@ class PlainCycle:
                 self.keep_alive = False  # the end of the connection is the end of the body
             else:
                 self._chunked = True
-                head.headers.append(_CHUNKED)
+                head.own += _CHUNKED
         if not self.keep_alive:
-            head.headers.append(CLOSE)
+            head.own += CLOSE
         data = self._protocol.head_bytes(head)
         if body:
             data += b"".join(self._framed(body, end)) if self._chunked else body

@@ -30,6 +30,7 @@ from runtime.link.frames import (
     State,
 )
 from runtime.link.handlers import NOBODY
+from runtime.link.outbox import FEW
 from runtime.link.stream import StreamEnded, StreamStopped
 from tests.link.fakes import RecordingLink, RecordingStream, hello, link_pair, until
 
@@ -48,6 +49,32 @@ async def test_a_small_request_is_one_frame_each_way(short_dir: Path) -> None:
         assert asked.heads == [(RESPONSE, b"answer", END)]
         assert not link.streams
         assert not replica.links[0].streams
+
+
+async def test_with_few_streams_under_way_whole_halves_do_not_wait_for_others(short_dir: Path) -> None:
+    async with link_pair(short_dir) as (link, _, replica):
+        for number in range(FEW + 2):
+            turn = link.outbox.turn
+            link.open(REQUEST, b"", RecordingStream(), END)
+            assert link.outbox.turn == turn + (number < FEW)
+        turn = link.outbox.turn
+        await until(lambda: len(replica.streams) == FEW + 2)
+        assert link.outbox.turn == turn + 1  # those that waited, together
+        theirs = replica.links[0].outbox
+        for number in range(FEW + 2):
+            turn = theirs.turn
+            replica.streams[number][0].send(RESPONSE, b"", END)
+            assert theirs.turn == turn + (number >= 2)
+        await until(lambda: not link.streams)
+
+
+async def test_what_is_followed_by_more_waits_for_it(short_dir: Path) -> None:
+    async with link_pair(short_dir) as (link, _, replica):
+        turn = link.outbox.turn
+        link.open(REQUEST, b"", RecordingStream()).send_body_now(b"body", True)
+        assert link.outbox.turn == turn
+        await until(lambda: replica.streams and replica.streams[0][1].ended)
+        assert link.outbox.turn == turn + 1
 
 
 async def test_five_megabytes_echo_both_ways_at_once(short_dir: Path) -> None:

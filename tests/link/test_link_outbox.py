@@ -82,3 +82,14 @@ async def test_a_turn_that_finds_all_written_writes_nothing(wire: Wire, outbox: 
     await asyncio.sleep(0)
     assert len(wire.writes) == 1
     assert outbox.turn == 1
+
+
+async def test_a_last_head_is_written_at_once_behind_what_waits(wire: Wire, outbox: Outbox) -> None:
+    outbox.last(b"alone")
+    assert wire.writes == [[b"alone"]]
+    outbox.body(b"body")
+    outbox.head(b"head")
+    outbox.last(b"last")
+    assert wire.writes[1:] == [[b"head", b"last", b"body"]]
+    await asyncio.sleep(0)
+    assert len(wire.writes) == 2
