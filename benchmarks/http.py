@@ -1,8 +1,9 @@
 """Throughput and latency of one trivial JSON handler: mux beside nginx → uvicorn and, with ``--ray``, Ray Serve.
 
-``python -m benchmarks.http [--rounds N] [--seconds S] [--ray]``. All servers run at once and are loaded in turn,
+``python -m benchmarks.http [--rounds N] [--seconds S] [--ray] [--new-heads]``. All servers run at once and are loaded in turn,
 round by round, so that a slow minute of the machine hits all of them, while the others are stopped; medians and
-ratios are printed.
+ratios are printed. With ``--new-heads`` every request has a header that no other has, as a tracing client's: mux reads
+heads that it has seen before quicker.
 """
 
 from __future__ import annotations
@@ -16,22 +17,24 @@ from benchmarks.wrk import Load, run_wrk
 
 CONNECTIONS = (1, 16, 64)
 
+Seen = dict[tuple[str, int], list[Load]]  # (server, connections) → one load per round
 
-def measure(running: dict[str, servers.Server], rounds: int, seconds: int) -> dict[tuple[str, int], list[Load]]:
-    seen: dict[tuple[str, int], list[Load]] = {}
+
+def measure(running: dict[str, servers.Server], rounds: int, seconds: int, new_heads: bool) -> Seen:
+    seen: Seen = {}
     for server in running.values():
         run_wrk(server.port, 16, 2)
     for turn in range(rounds):
         for connections in CONNECTIONS:
             for name, server in running.items():
                 with servers.awake(server, running.values()):
-                    load = run_wrk(server.port, connections, seconds)
+                    load = run_wrk(server.port, connections, seconds, new_heads=new_heads)
                 seen.setdefault((name, connections), []).append(load)
                 print(f"round {turn + 1}: {name} at {connections}: {load.requests_per_s:.0f} req/s", flush=True)
     return seen
 
 
-def report(seen: dict[tuple[str, int], list[Load]], names: list[str]) -> None:
+def report(seen: Seen, names: list[str]) -> None:
     print(
         "\n| server | connections | req/s | × nginx | p50 ms | × nginx | p99 ms | errors |\n|---|---|---|---|---|---|---|---|"
     )
@@ -53,12 +56,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--ray", action="store_true", help="also Ray Serve, from a virtual environment in .bench/")
+    parser.add_argument("--new-heads", action="store_true", help="no request's head is like another's")
     options = parser.parse_args()
     with ExitStack() as stack:
         running = {"nginx → uvicorn": stack.enter_context(servers.nginx()), "mux": stack.enter_context(servers.mux())}
         if options.ray:
             running["Ray Serve"] = stack.enter_context(servers.ray())
-        seen = measure(running, options.rounds, options.seconds)
+        seen = measure(running, options.rounds, options.seconds, options.new_heads)
     report(seen, list(running))
     if options.ray:
         pairs = zip(seen["mux", 64], seen["Ray Serve", 64], strict=True)

@@ -18,6 +18,13 @@ init = function()
 end
 request = function() turn = turn % 4 + 1; return requests[turn] end
 """
+NEW_HEADS = """
+local turn = 0
+request = function()
+  turn = turn + 1
+  return wrk.format("GET", "/", {["serve-multiplexed-model-id"] = tostring(turn % 4 + 1), ["x-trace"] = tostring(turn)})
+end
+"""
 _UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
 
 
@@ -31,12 +38,15 @@ class Load:
     errors: int
 
 
-def run_wrk(port: int, connections: int, seconds: int) -> Load:
-    """Run wrk against a loopback port. Raises ``RuntimeError`` where wrk is missing or fails."""
+def run_wrk(port: int, connections: int, seconds: int, *, new_heads: bool = False) -> Load:
+    """Run wrk against a loopback port; with ``new_heads`` no request's head is like another's.
+
+    Raises ``RuntimeError`` where wrk is missing or fails.
+    """
     if shutil.which("wrk") is None:
         raise RuntimeError("wrk is not installed: apt-get install wrk")
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(SCRIPT)
+        script.write(NEW_HEADS if new_heads else SCRIPT)
         script.flush()
         threads = "1"
         done = subprocess.run(

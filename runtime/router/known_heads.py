@@ -4,46 +4,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from msgspec import Struct
+
 if TYPE_CHECKING:
     from runtime.link.frames import Headers
     from runtime.router.request_headers import RequestHeaders
 
 _LIMIT: Final = 1024
 _HEAD_BYTES: Final = 2048  # a longer one hardly comes again
-_SEEN_LIMIT: Final = 8192
+_MARKS: Final = 1024  # few, so that they wash nothing out of the processor's caches
 _END: Final = b"\r\n\r\n"
 
 
-class ReadHead:
+class ReadHead(Struct, eq=False):
     """What a parser made of a head, of whatever connection. Nobody changes it.
 
-    ``size``: of the head, in bytes. ``whole``: of the request.
+    ``size``: of the head, in bytes. ``whole``: of the request. Both are set where it is remembered.
     """
 
-    __slots__ = (
-        "found", "headers", "http_version", "keep_alive", "method", "path", "query", "raw_path", "size", "whole",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        method: str,
-        path: str,
-        raw_path: bytes,
-        query: bytes,
-        http_version: str,
-        headers: Headers,
-        found: RequestHeaders,
-        keep_alive: bool,
-    ) -> None:
-        self.method = method
-        self.path = path
-        self.raw_path = raw_path
-        self.query = query
-        self.http_version = http_version
-        self.headers = headers
-        self.found = found
-        self.keep_alive = keep_alive
-        self.size = self.whole = 0  # until it is remembered
+    method: str
+    path: str
+    raw_path: bytes
+    query: bytes
+    http_version: str
+    headers: Headers
+    found: RequestHeaders
+    keep_alive: bool
+    size: int = 0
+    whole: int = 0
 
 
 class KnownHeads:
@@ -55,7 +43,7 @@ class KnownHeads:
 
     def __init__(self) -> None:
         self._known: dict[bytes, ReadHead] = {}
-        self._seen: set[int] = set()  # hashes of heads that came once
+        self._marks = [0] * _MARKS  # hashes of heads that came once; a later one takes the place of one before
 
     def find(self, data: bytes) -> ReadHead | None:
         """Return the head that ``data`` begins with, if it is known and exactly its body follows."""
@@ -75,10 +63,8 @@ class KnownHeads:
         if data[size:] != body or not head.endswith(_END) or max(0, read.found.content_length) != len(body):
             return
         mark = hash(head)
-        if mark not in self._seen:
-            if len(self._seen) >= _SEEN_LIMIT:
-                self._seen.clear()
-            self._seen.add(mark)
+        if self._marks[mark % _MARKS] != mark:
+            self._marks[mark % _MARKS] = mark
             return
         if len(self._known) >= _LIMIT:
             self._known.clear()

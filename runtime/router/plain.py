@@ -27,6 +27,7 @@ class _NoEvent:
         """uvicorn wakes its ASGI cycle with it; nobody sleeps in a plain one."""
 
 
+PATIENCE: Final = 64  # heads in a row that had not come before: then none of this connection is looked up any more
 _NO_EVENT: Final = _NoEvent()
 _CHUNKED: Final = b"transfer-encoding: chunked\r\n"
 _METHODS: Final = {b"GET": "GET", b"POST": "POST", b"PUT": "PUT", b"HEAD": "HEAD"}
@@ -35,9 +36,12 @@ _METHODS: Final = {b"GET": "GET", b"POST": "POST", b"PUT": "PUT", b"HEAD": "HEAD
 class PlainProtocol(GuardedProtocol):
     """A connection whose small requests take the short way."""
 
+    _unknown = 0  # heads in a row that had not come before
+
     def data_received(self, data: bytes) -> None:
         before, heads = self.cycle, self.admission.heads
-        if self._in_head or self._refusing or self._leaving or not (before is None or _is_over(before)):
+        gone_by = before is None or _is_over(before)
+        if self._unknown > PATIENCE or self._in_head or self._refusing or self._leaving or not gone_by:
             super().data_received(data)
             return
         known = heads.find(data)
@@ -45,8 +49,10 @@ class PlainProtocol(GuardedProtocol):
             cycle = PlainCycle(self, known)
             cycle.body, cycle.more_body = data[known.size :], False
             self.cycle = cast("RequestResponseCycle", cycle)
+            self._unknown = 0
             self._take_turn(cycle)
             return
+        self._unknown += 1
         begun = self.begun
         super().data_received(data)
         now: object = self.cycle

@@ -18,6 +18,7 @@ from runtime.router.admission import Admission
 from runtime.router.desk import Desk
 from runtime.router.exchange import Exchange
 from runtime.router.known_heads import KnownHeads, ReadHead
+from runtime.router.plain import PATIENCE
 from runtime.router.request_headers import HeaderReader
 from runtime.router.routes import Route, Routes
 from runtime.router.server import Server
@@ -84,14 +85,13 @@ def test_what_is_not_one_whole_request_of_a_connection_that_stays_is_never_known
 
 def test_no_more_is_remembered_than_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(known_heads, "_LIMIT", 3)
-    monkeypatch.setattr(known_heads, "_SEEN_LIMIT", 10)
     heads, many = KnownHeads(), [b"GET /%d HTTP/1.1\r\nhost: a\r\n\r\n" % number for number in range(40)]
     for head in many:
         heads.learn(head, read_of(head), b"")
         heads.learn(head, read_of(head), b"")
         assert heads.find(head) is not None
         assert len(heads._known) <= 3
-        assert len(heads._seen) <= 10
+        assert len(heads._marks) == known_heads._MARKS
 
 
 # --- the protocol ---------------------------------------------------------------------------------------------
@@ -270,6 +270,22 @@ def test_a_known_head_is_not_parsed_again() -> None:
         assert connection.protocol.begun == 4  # twice each
         assert connection.wire.data.count(b"200 OK") == 10
         assert connection.seen[-1] == ("POST", b"/", [(b"host", b"a"), (b"content-length", b"3")], "", b"ab4")
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(talk())
+
+
+def test_a_connection_whose_heads_are_all_new_is_not_looked_at_for_ever() -> None:
+    async def talk() -> None:
+        connection = Connection(remembers=True)
+        looked: list[bytes] = []
+        find = connection.admission.heads.find
+        connection.admission.heads.find = lambda data: looked.append(data) or find(data)  # type: ignore[method-assign,func-returns-value]
+        for number in (*range(PATIENCE - 1), 0, 0, *range(PATIENCE, 3 * PATIENCE)):
+            await connection.feed(b"GET /%d HTTP/1.1\r\nhost: a\r\n\r\n" % number, held=False)
+        assert len(looked) == (PATIENCE + 1) + (
+            PATIENCE + 1
+        )  # the last of the first ones was known: then again so many
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(talk())
