@@ -1,7 +1,7 @@
 """The log of one process: structured records in two streams, each with a quota of its own.
 
 ``events`` holds the lifecycle and is written at once. ``requests`` holds what grows with the traffic: started,
-finished and access lines are kept as bytes and written by the owner's ``flush``, and are sampled above
+finished and access lines are kept as structs, and made and written by the owner's ``flush``, and are sampled above
 ``requests_per_s``. So access lines at 20 MB/s cannot push the ``Loading model`` lines out.
 """
 
@@ -20,7 +20,7 @@ from runtime.errors import ClientGone
 from runtime.observe import events
 from runtime.observe.output import trim_output
 from runtime.observe.record import LogRecord, encode
-from runtime.observe.request_lines import Access, Finished, Identity, LineEncoder, Started
+from runtime.observe.request_lines import Access, Finished, Identity, Line, LineEncoder, Started
 from runtime.observe.sampling import Budget
 from runtime.observe.segments import Quota, SegmentWriter
 
@@ -58,7 +58,7 @@ class LogWriter:
         self._writing = False  # the lock's holder is inside a write
         self._events = SegmentWriter(folder, "events", events_quota, clock)
         self._requests = SegmentWriter(folder, "requests", requests_quota, clock)
-        self._pending: deque[bytes] = deque()  # request lines since the last flush
+        self._pending: deque[tuple[Line, bytes]] = deque()  # requests since the last flush, not lines yet
         self._urgent: deque[tuple[SegmentWriter, bytes]] = deque()  # records on their way to the disk
         self._lines = LineEncoder(identity)
         now = clock()
@@ -124,8 +124,8 @@ class LogWriter:
         if len(self._shown) >= _SHOWN_LIMIT:
             self._shown.clear()
         self._shown.add(request_id)
-        head = Started(self._clock(), request_id, route, model, "Started executing request " + request_id)
-        self._pending.append(self._lines.line(head, sys._getframe(1), events.REQUEST_STARTED))
+        constants = self._lines.constants(Started, sys._getframe(1), events.REQUEST_STARTED)
+        self._pending.append((Started(self._clock(), request_id, route, model), constants))
 
     def shows(self, request_id: str) -> bool:
         """Return whether this request's start was written, so that its end is as well, however it ends."""
@@ -157,14 +157,14 @@ class LogWriter:
             request_id,
             route,
             model,
-            f"{method} {outcome} {ms:.1f}ms",
+            f"{method} {outcome}",
             status,
             ms,
             cache,
             load_ms,
             wait_ms,
         )
-        self._pending.append(self._lines.line(head, sys._getframe(1), events.REQUEST_FINISHED))
+        self._pending.append((head, self._lines.constants(Finished, sys._getframe(1), events.REQUEST_FINISHED)))
 
     def sampled_out(self) -> bool:
         """Return whether the next request's line would not be written; then count it as such: spare the call."""
@@ -199,11 +199,10 @@ class LogWriter:
             "ERROR" if failed else "INFO",
             application,
             deployment,
-            replica.rpartition("#")[2],
+            replica,
             request_id,
             route,
             model,
-            f"{method} {path} {status} {ms:.1f}ms",
             method,
             path,
             status,
@@ -212,7 +211,7 @@ class LogWriter:
             cache,
             client,
         )
-        self._pending.append(self._lines.line(head, sys._getframe(1), events.REQUEST_ACCESS))
+        self._pending.append((head, self._lines.constants(Access, sys._getframe(1), events.REQUEST_ACCESS)))
 
     # --- writing ----------------------------------------------------------------------------------------
 
@@ -271,7 +270,8 @@ class LogWriter:
     def _write_pending(self) -> None:
         count = len(self._pending)  # others may append meanwhile; only the lock's holder takes
         if count:
-            self._write(self._requests, b"".join([self._pending.popleft() for _ in range(count)]), count)
+            lines = [self._lines.line(*self._pending.popleft()) for _ in range(count)]
+            self._write(self._requests, b"".join(lines), count)
 
     def _write(self, stream: SegmentWriter, data: bytes, lines: int) -> None:
         """Write whole lines; where the disk works again, say what was lost."""

@@ -26,7 +26,11 @@ class Started(msgspec.Struct, gc=False):
     request_id: str
     route: str
     model: str
-    msg: str
+    msg: str = ""
+
+    def tell(self) -> None:
+        """Make the message: when the line is written, not while the request waits for it."""
+        self.msg = f"Started executing request {self.request_id}"
 
 
 class Finished(msgspec.Struct, gc=False, omit_defaults=True):
@@ -37,12 +41,15 @@ class Finished(msgspec.Struct, gc=False, omit_defaults=True):
     request_id: str
     route: str
     model: str
-    msg: str
+    msg: str  # what ran and how it ended; ``tell`` adds how long it took
     status: int
     ms: float
     cache: str = ""
     load_ms: float = 0
     wait_ms: float = 0
+
+    def tell(self) -> None:
+        self.msg = f"{self.msg} {self.ms:.1f}ms"
 
 
 class Access(msgspec.Struct, gc=False):
@@ -56,7 +63,6 @@ class Access(msgspec.Struct, gc=False):
     request_id: str
     route: str
     model: str
-    msg: str
     method: str
     path: str
     status: int
@@ -64,6 +70,14 @@ class Access(msgspec.Struct, gc=False):
     queue_ms: float
     cache: str
     client: str
+    msg: str = ""
+
+    def tell(self) -> None:
+        self.replica = self.replica.rpartition("#")[2]
+        self.msg = f"{self.method} {self.path} {self.status} {self.ms:.1f}ms"
+
+
+Line = Started | Finished | Access
 
 
 class LineEncoder:
@@ -80,17 +94,21 @@ class LineEncoder:
         self._encode = msgspec.json.Encoder().encode
         self._tails: dict[tuple[int, int], tuple[bytes, CodeType]] = {}  # keeps the code object for its id's sake
 
-    def line(self, head: Started | Finished | Access, caller: FrameType, event: str) -> bytes:
-        """Return ``head`` and the constants as one line; ``caller`` gives its file and line number."""
+    def constants(self, head: type[Line], caller: FrameType, event: str) -> bytes:
+        """Return the end of a line that ``caller`` logs: its file and line number, and who logs."""
         site = self._tails.get((id(caller.f_code), caller.f_lasti))
-        tail = site[0] if site else self._tail(type(head), caller, event)
+        return site[0] if site else self._tail(head, caller, event)
+
+    def line(self, head: Line, constants: bytes) -> bytes:
+        """Return the whole line. To be called once for each ``head``."""
+        head.tell()
         try:
-            return self._encode(head)[:-1] + tail
+            return self._encode(head)[:-1] + constants
         except UnicodeEncodeError:  # a lone surrogate in what a client sent
             values = {key: getattr(head, key) for key in head.__struct_fields__}
-            return self._encode({key: _without_surrogates(value) for key, value in values.items()})[:-1] + tail
+            return self._encode({key: _without_surrogates(value) for key, value in values.items()})[:-1] + constants
 
-    def _tail(self, head: type[msgspec.Struct], caller: FrameType, event: str) -> bytes:
+    def _tail(self, head: type[Line], caller: FrameType, event: str) -> bytes:
         code = caller.f_code
         place = {"file": Path(code.co_filename).name, "line": caller.f_lineno, "event": event}
         constants = {**self._constants, **place}
