@@ -9,7 +9,7 @@ that did not open it.
 from __future__ import annotations
 
 import struct
-from typing import Final, TypeVar
+from typing import Final, NoReturn, TypeVar
 
 import msgspec
 
@@ -49,7 +49,7 @@ LIMITS: Final[dict[int, int]] = {
     MESSAGE: BODY_CHUNK, CLOSE: 1 * KIB, CALL: _HEAD_AND_BODY, RESULT: _HEAD_AND_BODY, COMMAND: 64 * KIB,
     REPLY: 256 * KIB, PING: 8, PONG: 8, GOAWAY: 1 * KIB,
 }  # fmt: skip
-_LIMIT_BY_TYPE: Final = [LIMITS.get(kind, -1) for kind in range(256)]
+LIMIT_BY_TYPE: Final = [LIMITS.get(kind, -1) for kind in range(256)]  # -1: there is no such type
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -252,8 +252,8 @@ decode_head: Final = HeadDecoder().decode
 
 def header(kind: int, stream: int, size: int, flags: int = 0) -> bytes:
     """Encode the header of a frame of ``size`` payload bytes. Raises ``ProtocolError`` over the type's limit."""
-    if size > _LIMIT_BY_TYPE[kind]:
-        raise ProtocolError(f"a {TYPE_NAMES[kind]} frame of {size} bytes is over its limit of {_LIMIT_BY_TYPE[kind]}")
+    if size > LIMIT_BY_TYPE[kind]:
+        refuse_header(size, kind)
     return HEADER.pack(size, stream, kind, flags)
 
 
@@ -267,10 +267,9 @@ def credit(stream: int, amount: int) -> bytes:
     return HEADER.pack(4, stream, CREDIT, 0) + amount.to_bytes(4, "big")
 
 
-def check_header(size: int, kind: int) -> None:
-    """Refuse an unknown type or an oversize length before anything of it is buffered."""
-    limit = _LIMIT_BY_TYPE[kind]
+def refuse_header(size: int, kind: int) -> NoReturn:
+    """Raise ``ProtocolError`` for a size over ``LIMIT_BY_TYPE``: before anything of the frame is buffered."""
+    limit = LIMIT_BY_TYPE[kind]
     if limit < 0:
         raise ProtocolError(f"unknown frame type {kind}")
-    if size > limit:
-        raise ProtocolError(f"a {TYPE_NAMES[kind]} frame of {size} bytes is over its limit of {limit}")
+    raise ProtocolError(f"a {TYPE_NAMES[kind]} frame of {size} bytes is over its limit of {limit}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from runtime.link.frames import HEADER, HEADER_SIZE, KIB, check_header
+from runtime.link.frames import HEADER, HEADER_SIZE, KIB, LIMIT_BY_TYPE, refuse_header
 
 READ_BUFFER: Final = 256 * KIB  # what a Unix socket holds at most; only what is used of it is resident
 
@@ -23,14 +23,15 @@ class Inbox:
 
     def free(self) -> memoryview:
         """Return the part of the buffer that may be filled next."""
-        return self._view[self._filled :]
+        return self._view[self._filled :] if self._filled else self._view
 
     def filled(self, size: int) -> None:
         """Hand over every frame that ``size`` more bytes complete. Raises ``ProtocolError``."""
         view, end, position, needed = self._view, self._filled + size, 0, 0
         while end - position >= HEADER_SIZE:
             length, stream, kind, flags = HEADER.unpack_from(view, position)
-            check_header(length, kind)
+            if length > LIMIT_BY_TYPE[kind]:
+                refuse_header(length, kind)
             start = position + HEADER_SIZE
             if end - start < length:
                 needed = HEADER_SIZE + length

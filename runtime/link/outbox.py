@@ -40,8 +40,14 @@ class Outbox:
 
     def last(self, data: bytes) -> None:
         """Queue a head that ends its stream's half, with ``FEW`` streams under way, and write at once."""
-        self._frames.append(data)
-        self.flush()
+        transport = self._transport
+        if self._frames or self._bodies or transport is None:
+            self._frames.append(data)
+            self.flush()
+        else:
+            self.turn += 1
+            if not transport.is_closing():
+                transport.write(data)
 
     def body(self, data: bytes | memoryview) -> None:
         """Queue a body's frame, or the parts of one in turn. It is not copied: it must not change any more."""

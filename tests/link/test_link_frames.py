@@ -15,20 +15,27 @@ def test_a_header_is_ten_bytes() -> None:
     assert HEADER_SIZE == 10
 
 
+def receive(data: bytes) -> None:
+    """Hand bytes to a new inbox."""
+    inbox = Inbox(lambda kind, number, flags, payload: True)
+    inbox.free()[: len(data)] = data
+    inbox.filled(len(data))
+
+
 @pytest.mark.parametrize("kind", _TYPES)
 def test_every_type_is_refused_one_byte_over_its_limit(kind: int) -> None:
     limit = frames.LIMITS[kind]
     assert len(frames.frame(kind, 1, bytes(limit))) == HEADER_SIZE + limit
     with pytest.raises(ProtocolError, match="over its limit"):
         frames.frame(kind, 1, bytes(limit + 1))
-    frames.check_header(limit, kind)
+    receive(HEADER.pack(limit, 1, kind, 0))
     with pytest.raises(ProtocolError, match="over its limit"):
-        frames.check_header(limit + 1, kind)
+        receive(HEADER.pack(limit + 1, 1, kind, 0))
 
 
 def test_an_unknown_type_is_refused() -> None:
     with pytest.raises(ProtocolError, match="unknown frame type 99"):
-        frames.check_header(0, 99)
+        receive(HEADER.pack(0, 1, 99, 0))
 
 
 def test_credit_holds_its_amount() -> None:
