@@ -12,6 +12,7 @@ import socket
 import sys
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from statistics import median
 from typing import cast
 
@@ -19,6 +20,7 @@ import uvloop
 
 from benchmarks.servers import process
 
+HALT_POLL = Path("/sys/module/haltpoll/parameters/guest_halt_poll_ns")
 MESSAGE = b"x" * 100  # about what a call's frames hold
 WARM_UP = 200
 DEADLINE_S = 60
@@ -100,6 +102,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.fds is None:
         print(f"{round_trip(options.rounds) * 1e6:.0f} µs")
+        if HALT_POLL.exists() and HALT_POLL.read_text().strip() == "0":
+            print(f"{HALT_POLL} is 0: idle processors of this virtual machine halt at once, and waking them takes long")
         return
     loop = uvloop.new_event_loop()
     loop.run_until_complete(_pass(loop, options.fds))
