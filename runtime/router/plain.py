@@ -46,11 +46,11 @@ class PlainProtocol(GuardedProtocol):
             return
         known = heads.find(data)
         if known is not None:
-            cycle = PlainCycle(self, known)
-            cycle.body, cycle.more_body = data[known.size :], False
-            self.cycle = cast("RequestResponseCycle", cycle)
             self._unknown = 0
-            self._take_turn(cycle)
+            try:
+                self._begin_known(known, data[known.size :])
+            except Exception as exc:  # as the parser hands on what its callbacks raise
+                self._fault(exc)
             return
         self._unknown += 1
         begun = self.begun
@@ -58,6 +58,12 @@ class PlainProtocol(GuardedProtocol):
         now: object = self.cycle
         if isinstance(now, PlainCycle) and self.begun == begun + 1 and not (self._in_head or now.more_body):
             heads.learn(data, now.read, now.body)
+
+    def _begin_known(self, read: ReadHead, body: bytes) -> None:
+        cycle = PlainCycle(self, read)
+        cycle.body, cycle.more_body = body, False
+        self.cycle = cast("RequestResponseCycle", cycle)
+        self._take_turn(cycle)
 
     def _begin(self) -> None:
         if self.raw_path.startswith(b"/-/") or self.parser.should_upgrade():

@@ -275,6 +275,26 @@ def test_a_known_head_is_not_parsed_again() -> None:
         runner.run(talk())
 
 
+def test_a_fault_of_the_router_is_answered_all_the_same() -> None:
+    async def talk(remembers: bool) -> bytes:
+        connection = Connection(remembers)
+        for _ in range(3):
+            await connection.feed(GET, held=False)
+
+        def fail(exchange: Exchange) -> None:
+            raise RuntimeError("a fault")
+
+        connection.admission.submit = fail  # type: ignore[method-assign]
+        await connection.feed(GET, held=False)
+        assert len(connection.desk.log.errors()) == 1  # type: ignore[attr-defined]
+        return connection.wire.data
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        told = runner.run(talk(remembers=True))
+        assert told == runner.run(talk(remembers=False))
+        assert b"500 Internal Server Error" in told
+
+
 def test_a_connection_whose_heads_are_all_new_is_not_looked_at_for_ever() -> None:
     async def talk() -> None:
         connection = Connection(remembers=True)
