@@ -54,7 +54,7 @@ def test_budgets_hold_on_real_processes(tmp_path: Path, make_cli: Callable[[Path
     waits = [float(answer.headers["x-mux-queue-ms"]) for answer in answers]
     told: set[Any] = {answer.headers.get("x-mux-load-ms") for answer in answers}
     assert len(told - {None}) == 1, "one load is what everybody waited for"
-    assert min(waits) <= float(max(told - {None})) <= max(waits)
+    assert float(max(told - {None})) <= max(waits)  # all of them may have come before it began
     until(lambda: held(cli) == ["pinned"], "what is idle goes, what is pinned stays")
     assert [loads(cli, model) for model in ("pinned", "early")] == [1, 1]
     cli.run("down")
