@@ -1,9 +1,9 @@
 """Throughput and latency of one trivial JSON handler: mux beside nginx → uvicorn and, with ``--ray``, Ray Serve.
 
-``python -m benchmarks.http [--rounds N] [--seconds S] [--ray] [--new-heads]``. All servers run at once and are loaded in turn,
-round by round, so that a slow minute of the machine hits all of them, while the others are stopped; medians and
-ratios are printed. With ``--new-heads`` every request has a header that no other has, as a tracing client's: mux reads
-heads that it has seen before quicker.
+``python -m benchmarks.http [--rounds N] [--seconds S] [--ray] [--new-heads]``. All servers run at once and are loaded
+in turn, round by round, so that a slow minute of the machine hits all of them, while the others are stopped; medians
+and ratios are printed. With ``--new-heads`` every request has a header that no other has, as a tracing client's: mux
+reads heads that it has seen before quicker.
 """
 
 from __future__ import annotations

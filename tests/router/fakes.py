@@ -62,6 +62,25 @@ class RecordingLog:
         return [message for level, message in self.events if level == "ERROR"]
 
 
+class QuietTransport(asyncio.Transport):
+    """A client's connection that takes everything; subclasses say what of it they remember."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 5), "sockname": ("127.0.0.1", 80)})
+        self.closing = False
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def write_eof(self) -> None: ...
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+
 async def until(condition: Callable[[], object], what: str = "the condition") -> None:
     """Give the loop turns until ``condition`` holds."""
     async with asyncio.timeout(DEADLINE_S):

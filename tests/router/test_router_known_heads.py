@@ -25,7 +25,7 @@ from runtime.router.server import Server
 from runtime.router.settings import DeploymentSettings, HttpSettings, ModelIdSettings
 from runtime.router.sweep import Sweep
 from runtime.router.tally import Tally
-from tests.router.fakes import RecordingLog
+from tests.router.fakes import QuietTransport, RecordingLog
 
 GET: Final = b"GET /x HTTP/1.1\r\nhost: a\r\nserve-multiplexed-model-id: 1\r\n\r\n"
 POST: Final = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\n"
@@ -97,13 +97,12 @@ def test_no_more_is_remembered_than_a_bound(monkeypatch: pytest.MonkeyPatch) -> 
 # --- the protocol ---------------------------------------------------------------------------------------------
 
 
-class Wire(asyncio.Transport):
+class Wire(QuietTransport):
     """Keeps what is written; what differs between any two answers is taken out."""
 
     def __init__(self) -> None:
-        super().__init__({"peername": ("127.0.0.1", 5), "sockname": ("127.0.0.1", 80)})
+        super().__init__()
         self.data = b""
-        self.closing = False
 
     def write(self, data: Any) -> None:
         self.data += re.sub(rb"""(x-request-id: |"request_id":")\w+""", rb"\1", bytes(data))
@@ -117,17 +116,6 @@ class Wire(asyncio.Transport):
 
     def abort(self) -> None:
         self.close()
-
-    def is_closing(self) -> bool:
-        return self.closing
-
-    def write_eof(self) -> None: ...
-
-    def pause_reading(self) -> None: ...
-
-    def resume_reading(self) -> None: ...
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
 
 
 class Connection:

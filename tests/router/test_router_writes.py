@@ -12,20 +12,19 @@ import pytest
 from runtime.link.control import RouteEntry
 from runtime.router.guard import GuardedProtocol
 from runtime.router.writes import GATHERED, Writes
-from tests.router.fakes import House
+from tests.router.fakes import House, QuietTransport
 
 pytestmark = pytest.mark.anyio
 
 NOWHERE = b"GET /nowhere HTTP/1.1\r\nhost: a\r\n\r\n"
 
 
-class Wire(asyncio.Transport):
+class Wire(QuietTransport):
     """Remembers what is done to it, in order."""
 
     def __init__(self) -> None:
-        super().__init__({"peername": ("127.0.0.1", 5), "sockname": ("127.0.0.1", 80)})
+        super().__init__()
         self.done: list[str] = []
-        self.closing = False
         self.protocol: asyncio.BaseProtocol | None = None
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
@@ -37,17 +36,6 @@ class Wire(asyncio.Transport):
     def close(self) -> None:
         self.done.append("close")
         self.closing = True
-
-    def is_closing(self) -> bool:
-        return self.closing
-
-    def write_eof(self) -> None: ...
-
-    def pause_reading(self) -> None: ...
-
-    def resume_reading(self) -> None: ...
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
 
 
 Connected = tuple[GuardedProtocol, Wire]
