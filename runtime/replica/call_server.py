@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from runtime.errors import MuxError, ProtocolError
-from runtime.link.frames import BODY_CHUNK, END, REFUSED, RESULT, CallHead, MemoryHead, Refused, ResultHead, encode_head
+from runtime.link.frames import END, REFUSED, RESULT, CallHead, MemoryHead, Refused, ResultHead, encode_head
 from runtime.link.memory import UNREACHABLE, borrow
 from runtime.link.stream import Stream, StreamEnded, StreamStopped
 from runtime.replica.work import Work
@@ -66,12 +66,7 @@ class CallWork(Work):
         if self.call.streaming:
             await self._stream(value)
         else:
-            result = encode(_single(value, self.call.method))
-            if result.buffers or len(result.payload) > BODY_CHUNK:
-                await self._send("value", result, last=True)
-            else:
-                head = ResultHead("value", len(result.payload), [], result.payload)
-                self.send(RESULT, encode_head(head), END)
+            await self._send("value", encode(_single(value, self.call.method)), last=True)
         self.status = 200
 
     def _borrow(self, memory: MemoryHead) -> bool:

@@ -75,10 +75,7 @@ class LinkCalls:
             await items.aclose()
 
     def _link(self) -> Link | None:
-        links = self._links()
-        if len(links) == 1 and links[0].alive:
-            return links[0]
-        links = [link for link in links if link.alive]
+        links = [link for link in self._links() if link.alive]
         if not links:
             return None
         self._turn += 1

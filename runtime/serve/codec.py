@@ -97,21 +97,17 @@ class Incoming:
 
     def __init__(self, inline: bytes, payload_bytes: int, lengths: Sequence[int], *, elsewhere: bool = False) -> None:
         """``elsewhere``: no body follows, the parts are to be ``take``n from another place."""
-        self._inline = inline
-        self._parts: Sequence[bytearray | memoryview] = ()
-        self._views: list[memoryview] = []
-        self._filled = 0  # bytes of the first view that have arrived
-        self.lengths = lengths  # of what does not come with the head
-        if inline and not lengths and len(inline) == payload_bytes:
-            return  # as nearly all are: whole
         if payload_bytes < 0 or any(length < 0 for length in lengths):
             raise ProtocolError("a value with a negative length")
         if len(lengths) > MAX_BUFFERS or payload_bytes + sum(lengths) > MAX_VALUE_BYTES:
             raise ProtocolError(f"a value of {len(lengths)} buffers, {payload_bytes + sum(lengths)} bytes is too large")
         if inline and len(inline) != payload_bytes:
             raise ProtocolError(f"a payload of {payload_bytes} bytes came with {len(inline)}")
-        if not inline:
-            self.lengths = [payload_bytes, *lengths]
+        self._inline = inline
+        self.lengths = lengths if inline else [payload_bytes, *lengths]  # of what does not come with the head
+        self._parts: Sequence[bytearray | memoryview] = ()
+        self._views: list[memoryview] = []
+        self._filled = 0  # bytes of the first view that have arrived
         if self.lengths and not elsewhere:
             self._allocate()
 

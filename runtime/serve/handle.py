@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, cast, overload
 
 from runtime.errors import CallCycle, CallTimeout
 from runtime.serve.context import CallTransport, RequestContext, current_replica, request_context
@@ -110,7 +110,7 @@ class DeploymentHandle(Generic[ResponseT]):
             response = DeploymentResponse(
                 call.run, transport.loop, start=call.start, request_id=request.request_id, calls=request.calls
             )
-        return response  # type: ignore[return-value]
+        return cast("ResponseT", response)
 
     def _transport_here(self) -> CallTransport:
         if self._transport is not None:
@@ -176,8 +176,7 @@ class _Call:
 
     def start(self) -> asyncio.Future[object] | None:
         """Make the call now, on the transport's loop; None if something has to be awaited first."""
-        arguments = (*self.args, *self.kwargs.values())
-        if arguments and any(isinstance(argument, DeploymentResponse) for argument in arguments):
+        if any(isinstance(argument, DeploymentResponse) for argument in (*self.args, *self.kwargs.values())):
             return None
         self._refuse_cycle()
         return self.transport.start(

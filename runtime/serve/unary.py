@@ -34,10 +34,10 @@ class Answer:
 class UnaryCall:
     """The handler of a call with one result, and its future. Cancelling the future cancels the call."""
 
-    __slots__ = ("_answer", "_head", "_out", "_over", "_timeout_s", "_timer", "future")
+    __slots__ = ("_answer", "_out", "_over", "_timeout_s", "_timer", "future", "what")
 
     def __init__(self, link: Link, head: CallHead, arguments: Encoded, timeout_s: float | None) -> None:
-        self._head = head
+        self.what = f"{head.deployment}.{head.method}"
         self._answer: Answer | None = None
         self._over = False  # a terminal frame has come, or the link has gone
         self._out: Outgoing | None = Outgoing(link, head, arguments, self)
@@ -45,10 +45,6 @@ class UnaryCall:
         self.future.add_done_callback(self._done)
         self._timeout_s = timeout_s
         self._timer = link.loop.call_later(timeout_s, self._expire) if timeout_s is not None else None
-
-    @property
-    def what(self) -> str:
-        return f"{self._head.deployment}.{self._head.method}"
 
     # --- the link's callbacks -----------------------------------------------------------------------------
 
