@@ -1,5 +1,7 @@
 """Handles and batches, mux beside Ray Serve: ``python -m benchmarks.calls [--rounds N] [--seconds S] [--ray]``.
 
+``--cpu-latency-us 0`` has mux keep idle processors awake, and those of the whole machine: Ray Serve has them too.
+
 | what | how |
 |---|---|
 | composed call | 16 connections; an ingress calls a multiplexed deployment of two replicas |
@@ -116,10 +118,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=4, help="of each composed load")
+    parser.add_argument("--cpu-latency-us", default="", metavar="N", help="mux's http.cpu_latency_us")
     parser.add_argument("--ray", action="store_true", help="also Ray Serve, from a virtual environment in .bench/")
     options = parser.parse_args()
     with ExitStack() as stack:
-        running = {"mux": stack.enter_context(servers.mux(servers.APPS / "calls.yaml"))}
+        running = {
+            "mux": stack.enter_context(servers.mux(servers.APPS / "calls.yaml", CPU_LATENCY_US=options.cpu_latency_us))
+        }
         if options.ray:
             running["Ray Serve"] = stack.enter_context(servers.ray("ray_calls.py"))
         seen = measure(running, options.rounds, options.seconds)

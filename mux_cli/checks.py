@@ -16,11 +16,14 @@ import msgspec
 
 from mux_cli.projects import is_running
 from mux_cli.quantities import size
+from mux_cli.wake_up import wake_up_s
+from runtime.cpu_latency import HINT, refusal
 from runtime.project import Project
 
 PACKAGES = ("uvicorn", "uvloop", "httptools", "starlette", "pydantic", "msgspec", "websockets", "boto3", "psutil")
 FREE_DISK_BYTES = 2 << 30  # below this a single large model may not fit into the cache
 OPEN_FILES = 4096  # every client connection is one; beyond them connections are closed without a word
+SLOW_WAKE_UP_S = 20e-6  # a processor that polls takes about 5 µs, one that a virtual machine halts 30 to 150
 SOCKET_PATH_BYTES = 107  # sun_path in Linux's sockaddr_un, less the final zero
 
 
@@ -97,6 +100,25 @@ def open_files(limit: int) -> Check:
     return Check(name="open files", verdict="warn", finding=finding, hint=hint)
 
 
+def wake_up(wake_up_s: float | None) -> Check:
+    """Judge how long an idle processor takes to wake: four times in each request, six in a composed one."""
+    if wake_up_s is None:
+        return Check(name="wake-up", verdict="ok", finding="not measured")
+    finding = f"another processor answers after {wake_up_s * 1e6:.0f} µs"
+    if wake_up_s < SLOW_WAKE_UP_S:
+        return Check(name="wake-up", verdict="ok", finding=finding)
+    hint = "Idle processors sleep deep. http.cpu_latency_us: 0 keeps them awake while requests come, at full power."
+    return Check(name="wake-up", verdict="ok", finding=finding, hint=hint)
+
+
+def cpu_latency(limit_us: int, refused: Callable[[int], str] = refusal) -> Check:
+    """Judge whether this user may bound how long processors take to wake, as the config asks for."""
+    name = "http.cpu_latency_us"
+    if why := refused(limit_us):
+        return Check(name=name, verdict="fail", finding=why, hint=HINT)
+    return Check(name=name, verdict="ok", finding=f"{limit_us}: this user may set it")
+
+
 def stale_projects(projects: Iterable[Project], running: Callable[[Project], bool] = is_running) -> Check:
     """Judge what old projects left: a config file that has gone, or a supervisor that died without cleaning up."""
     gone, dead = [], []
@@ -148,5 +170,6 @@ def machine(home: Path, sockets: Path, projects: list[Project]) -> list[Check]:
         socket_folder(sockets),
         free_disk(home, shutil.disk_usage(existing).free),
         open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[1]),
+        wake_up(wake_up_s()),
         stale_projects(projects),
     ]

@@ -43,7 +43,7 @@ def _of_config(projects: list[Project]) -> list[Check]:
     """Check the nearest configuration and its port; without one, mux's default port."""
     import os
 
-    from mux_cli.checks import Check, port
+    from mux_cli.checks import Check, cpu_latency, port
     from mux_cli.projects import find_config, is_running
     from runtime.config import load_config
     from runtime.errors import ConfigError
@@ -56,7 +56,9 @@ def _of_config(projects: list[Project]) -> list[Check]:
     except ConfigError as error:
         return [Check(name="config", verdict="fail", finding=str(error), hint=f"See 'mux validate {path}'.")]
     owner = next((p.name for p in projects if p.config_path == path.absolute() and is_running(p)), "")
+    limit_us = config.http.cpu_latency_us
     return [
         Check(name="config", verdict="ok", finding=f"{path} is valid"),
         port(config.http.host, config.http.port, owner),
+        *([] if limit_us is None else [cpu_latency(limit_us)]),
     ]

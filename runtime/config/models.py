@@ -25,6 +25,9 @@ class Http(Section):
     """The port to listen on; 0: a free one, which `mux status` shows."""
     routers: Annotated[int, Field(ge=1, le=64)] = 1
     """How many router processes share the port."""
+    cpu_latency_us: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    """How long idle processors may take to wake while requests come, in microseconds: a bound on the whole machine
+    (Linux's PM QoS), which mux must have the right to set. 0: they poll, quick and warm. null: as the machine does."""
     request_timeout_s: PositiveSeconds | None = None
     """How long a request may take, waiting included; 408 after it. null: as long as it likes."""
     max_body_bytes: Size = 2**30

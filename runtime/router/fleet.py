@@ -75,6 +75,11 @@ class Fleet:
         """Return why some scheduler makes no progress, "" if all do."""
         return next((why for pool in self.pools.values() if (why := pool.stalled())), "")
 
+    @property
+    def handled(self) -> int:
+        """How many requests and calls the deployments were sent; fewer once one of them has gone."""
+        return sum(pool.tally.handled for pool in self.pools.values())
+
     def collect(self) -> None:
         """Close the links of replicas that have left the table, once nothing runs on them."""
         self._retired = [replica for replica in self._retired if not replica.close_if_idle()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Any
 
+from runtime.cpu_latency import CpuLatency
 from runtime.link.endpoint import LinkServer, listen
 from runtime.link.frames import MAGIC, VERSION, Hello
 from runtime.router.admin import Admin
@@ -19,6 +20,7 @@ from runtime.router.overview import Overview
 from runtime.router.server import Server
 from runtime.router.settings import http_settings, model_id_settings
 from runtime.router.sweep import Sweep
+from runtime.router.wakefulness import Wakefulness
 from runtime.router.websocket import Websockets
 
 if TYPE_CHECKING:
@@ -40,10 +42,19 @@ class Router:
         self.admin = Admin(self.fleet, self.desk, self.overview, Metrics(self.fleet, self.desk), spec.admin_token)
         self.sweep = Sweep(self.desk, lambda: self.server.connections())
         self.sweep.tasks.append(self.fleet.collect)
+        self._wakefulness = self._awake_at(http.cpu_latency_us)
         front = Front(self.admission, self.admin, Websockets(self.admission))
         self.server = Server(front, self.admission, self.sweep, fast=fast)
         self._spec = spec
         self._outside: LinkServer | None = None
+
+    def _awake_at(self, latency_us: int | None) -> Wakefulness | None:
+        if latency_us is None:
+            return None
+        latency = CpuLatency(latency_us)
+        wakefulness = Wakefulness(latency, lambda: self.fleet.handled, self.desk.log, self.desk.clock)
+        self.sweep.tasks.append(wakefulness.look)
+        return wakefulness
 
     async def start(self, sockets: list[socket.socket]) -> None:
         """Serve. Raises ``OSError`` or ``TimeoutError`` if that cannot begin."""
@@ -66,6 +77,8 @@ class Router:
         self.admin.draining = True
         ended = await self.server.stop(drain_s)
         self.sweep.stop()
+        if self._wakefulness is not None:
+            self._wakefulness.close()
         if self._outside is not None:
             self._outside.close()
             self._outside.close_links("the router stops")

@@ -28,6 +28,7 @@ class HttpSettings(msgspec.Struct, frozen=True):
     request_timeout_s: float | None = None
     max_body_bytes: int | None = 1024**3
     routers: int = 1
+    cpu_latency_us: int | None = None
     head_timeout_s: float = HEAD_TIMEOUT_S
     body_idle_s: float = BODY_IDLE_S
     keep_alive_s: float = KEEP_ALIVE_S

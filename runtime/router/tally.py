@@ -38,6 +38,11 @@ class Tally:
         self.latency = Histogram()
         self.queued = Histogram()
 
+    @property
+    def handled(self) -> int:
+        """Requests that were answered and calls that came."""
+        return self.calls + sum(self.by_status.values())
+
     def count(self, status: int, cache: str, model: str, ms: float, queue_ms: float) -> None:
         by_status, by_model = self.by_status, self.by_model
         by_status[status] = by_status.get(status, 0) + 1

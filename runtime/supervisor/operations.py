@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final
 
-from runtime.errors import BadRequest, Locked, MuxError, NoSuchThing, NotReadyInTime, NotRunning
+from runtime.cpu_latency import HINT, refusal
+from runtime.errors import BadRequest, Locked, MuxError, NoSuchThing, NotReadyInTime, NotRunning, StartError
 from runtime.observe import events
 from runtime.project import Project
 from runtime.supervisor.api import (
@@ -83,6 +84,7 @@ class Operations:
                 if request.dry_run:
                     yield Event(kind="done", message="Nothing was changed.")
                     return
+                _refuse_latency(target.config.http.cpu_latency_us)
                 if current is not None and not planned:
                     target = replace(target, generation=current.generation)
                 async for event in self._carry_out(target, request.wait, request.timeout_s):
@@ -252,3 +254,9 @@ class Operations:
         self.journal.log.event(error.message, level="ERROR", event=events.DEPLOY_FAILED)
         if previous is None:
             self.stop(BROKEN_STOP_S if rollout.broken else None)
+
+
+def _refuse_latency(limit_us: int | None) -> None:
+    """Raise ``StartError`` if the routers could not bound how long processors take to wake, as they are asked to."""
+    if limit_us is not None and (why := refusal(limit_us)):
+        raise StartError(why, hint=HINT)

@@ -15,7 +15,18 @@ from tests.cli.conftest import MakeProject, Run
 def test_this_machine_can_run_mux(mux: Run) -> None:
     result = mux("doctor")
     assert result.exit_code == 0, result.stdout
-    for name in ("python", "packages", "torch", "state folder", "sockets", "disk", "open files", "projects", "port"):
+    for name in (
+        "python",
+        "packages",
+        "torch",
+        "state folder",
+        "sockets",
+        "disk",
+        "open files",
+        "wake-up",
+        "projects",
+        "port",
+    ):
         assert f"  {name}: " in result.stdout
 
 
@@ -95,3 +106,17 @@ def test_a_port_that_the_project_itself_holds_is_fine() -> None:
 
 def test_no_torch_is_no_fault() -> None:
     assert checks.torch(False, "").verdict == "ok"
+
+
+def test_a_slow_wake_up_comes_with_what_helps() -> None:
+    assert checks.wake_up(None).hint == checks.wake_up(5e-6).hint == ""
+    slow = checks.wake_up(83e-6)
+    assert (slow.verdict, slow.finding) == ("ok", "another processor answers after 83 µs")
+    assert "cpu_latency_us" in slow.hint
+
+
+def test_a_latency_that_may_not_be_set_fails() -> None:
+    assert checks.cpu_latency(0, lambda limit_us: "").verdict == "ok"
+    check = checks.cpu_latency(0, lambda limit_us: "No right to.")
+    assert (check.verdict, check.finding) == ("fail", "No right to.")
+    assert "udev" in check.hint

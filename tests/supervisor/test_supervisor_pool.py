@@ -13,6 +13,7 @@ import pytest
 
 from runtime.errors import MuxError, NoSuchThing
 from runtime.project import Project
+from runtime.supervisor import operations
 from runtime.supervisor.api import (
     DownRequest,
     Event,
@@ -59,6 +60,21 @@ async def test_a_dry_run_only_tells(running: Running, deploy: Apply) -> None:
         assert plan.changes[0]["why"] == "max_ongoing_requests 5 → 9"
         assert done.kind == "done"
         assert [one.id for one in supervisor.operations.pool.workers] == ids
+
+
+async def test_a_latency_that_this_user_may_not_set_is_refused(
+    running: Running, deploy: Apply, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operations, "refusal", lambda limit_us: f"{limit_us} is refused.")
+    async with running() as supervisor:
+        await carried_out(supervisor.operations.apply(deploy()))
+        http = {"port": 0, "cpu_latency_us": 0}
+        plan, failed = await carried_out(supervisor.operations.apply(deploy(http=http)))
+        assert plan.changes[0]["what"] == "router"
+        assert (failed.kind, failed.message) == ("failed", "0 is refused.")
+        assert "udev" in failed.hint
+        again = await carried_out(supervisor.operations.apply(deploy()))
+        assert [one.kind for one in again] == ["plan", "done"]
 
 
 async def test_a_replica_that_dies_is_replaced_under_a_new_id(running: Running, deploy: Apply) -> None:
