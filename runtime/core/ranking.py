@@ -21,6 +21,8 @@ def first_from(pool: Pool, among: int, point: int) -> int:
 
 def least_loaded(pool: Pool, among: int, point: int) -> int:
     """Return the bit of ``among`` (not 0) with the lowest load, ties in the order from ``point``."""
+    if among & (among - 1) == 0:
+        return among
     return first_from(pool, next(mask & among for mask in pool.levels if mask & among), point)
 
 

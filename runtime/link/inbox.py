@@ -42,7 +42,6 @@ class Inbox:
         if needed > len(view):
             # a new buffer, never a resized one: a handler may still look at the old
             self._view = memoryview(bytearray(needed + READ_BUFFER))
-        left = end - position
-        if position or self._view is not view:
+        left = self._filled = end - position
+        if left and (position or self._view is not view):
             self._view[:left] = view[position:end]
-        self._filled = left

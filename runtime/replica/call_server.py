@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any
+from types import AsyncGeneratorType, GeneratorType
+from typing import TYPE_CHECKING, Any, Final
 
 from runtime.errors import MuxError, ProtocolError
 from runtime.link.frames import END, REFUSED, RESULT, CallHead, MemoryHead, Refused, ResultHead, encode_head
@@ -17,6 +17,8 @@ from runtime.serve.failures import encode_error
 
 if TYPE_CHECKING:
     from runtime.replica.host import Host
+
+GENERATORS: Final = (GeneratorType, AsyncGeneratorType)
 
 
 class CallWork(Work):
@@ -123,6 +125,6 @@ class CallWork(Work):
 
 
 def _single(value: Any, method: str) -> Any:
-    if inspect.isgenerator(value) or inspect.isasyncgen(value):
+    if isinstance(value, GENERATORS):
         raise TypeError(f"{method} is a generator: call it with handle.options(stream=True)")
     return value

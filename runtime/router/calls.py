@@ -59,11 +59,11 @@ class Call:
     """``Job`` for the pool, ``StreamHandler`` of the target's stream; ``CallerSide`` handles the caller's."""
 
     __slots__ = (
-        "_back", "_begun", "_caller", "_desk", "_head", "_over", "_pump", "arguments", "cache", "deadline", "model",
-        "number", "pool", "replica", "request_id", "route_prefix", "stream", "upload",
+        "_back", "_begun", "_caller", "_data", "_desk", "_head", "_over", "_pump", "arguments", "cache", "deadline",
+        "model", "number", "pool", "replica", "request_id", "route_prefix", "stream", "upload",
     )  # fmt: skip
 
-    def __init__(self, desk: Desk, caller: Stream, head: CallHead, whole: bool) -> None:
+    def __init__(self, desk: Desk, caller: Stream, head: CallHead, data: bytes, whole: bool) -> None:
         self.number = 0
         self.model = head.model
         self.request_id = head.request_id
@@ -77,6 +77,7 @@ class Call:
         self.upload = Upload(self.arguments.part) if self.arguments is not None else None
         self._desk = desk
         self._head = head
+        self._data = data  # the head as it came, and goes on unless what is left of its time has changed
         self._back: Pipe | None = None  # made for an answer of several frames
         self._caller = caller
         self._begun = False  # something of the answer has gone to the caller
@@ -93,12 +94,14 @@ class Call:
         return False
 
     def dispatch(self, link: Link, replica: str, waited_s: float) -> None:
-        head = self._head
+        data = self._data
         if self.deadline:
+            head = self._head
             head.time_left_ms = max(1, int((self.deadline - self._desk.clock()) * 1000))
+            data = encode_head(head)
         self.replica = replica
         upload = self.upload
-        self.stream = stream = link.open(CALL, encode_head(head), self, END if upload is None else 0)
+        self.stream = stream = link.open(CALL, data, self, END if upload is None else 0)
         if upload is not None:
             upload.attach(stream)
             if self._pump is None:
@@ -258,7 +261,7 @@ class Calls:
         if kind != CALL:
             raise ProtocolError("only calls are taken here")
         head = decode_head(CallHead, payload)
-        call = Call(self._desk, stream, head, bool(flags & END))
+        call = Call(self._desk, stream, head, bytes(payload), bool(flags & END))
         try:
             pool = self._pool_of(head.deployment)
             if head.deployment in head.chain:

@@ -16,6 +16,7 @@ from runtime.errors import ProtocolError
 from runtime.link.frames import BODY_CHUNK
 
 OUT_OF_BAND_BYTES: Final = 16 * 1024  # smaller buffers stay in the pickle, which then often fits the head's frame
+SCALARS: Final = frozenset({type(None), bool, int, float, str, bytes})  # nothing of them goes out of band
 MAX_BUFFERS: Final = 4096  # their lengths travel in the head; further buffers stay in the pickle
 MAX_VALUE_BYTES: Final = 16 * 2**30  # refused before memory is taken for it
 
@@ -47,6 +48,8 @@ def encode(obj: object) -> Encoded:
     Raises what pickling raises (``TypeError``, ``AttributeError``, ``pickle.PicklingError``).
     """
     buffers: list[memoryview] = []
+    if type(obj) in SCALARS:
+        return Encoded(pickle.dumps(obj, protocol=5), buffers)
 
     def keep_in_band(buffer: pickle.PickleBuffer) -> bool:
         try:
@@ -97,10 +100,8 @@ class Incoming:
 
     def __init__(self, inline: bytes, payload_bytes: int, lengths: Sequence[int], *, elsewhere: bool = False) -> None:
         """``elsewhere``: no body follows, the parts are to be ``take``n from another place."""
-        if payload_bytes < 0 or any(length < 0 for length in lengths):
-            raise ProtocolError("a value with a negative length")
-        if len(lengths) > MAX_BUFFERS or payload_bytes + sum(lengths) > MAX_VALUE_BYTES:
-            raise ProtocolError(f"a value of {len(lengths)} buffers, {payload_bytes + sum(lengths)} bytes is too large")
+        if lengths or payload_bytes != len(inline):
+            _check(payload_bytes, lengths)
         if inline and len(inline) != payload_bytes:
             raise ProtocolError(f"a payload of {payload_bytes} bytes came with {len(inline)}")
         self._inline = inline
@@ -146,3 +147,11 @@ class Incoming:
         if self._inline:
             return decode(self._inline, parts)
         return decode(parts[0], parts[1:])
+
+
+def _check(payload_bytes: int, lengths: Sequence[int]) -> None:
+    """Raise ``ProtocolError`` for lengths that nobody may ask for memory with."""
+    if payload_bytes < 0 or any(length < 0 for length in lengths):
+        raise ProtocolError("a value with a negative length")
+    if len(lengths) > MAX_BUFFERS or payload_bytes + sum(lengths) > MAX_VALUE_BYTES:
+        raise ProtocolError(f"a value of {len(lengths)} buffers, {payload_bytes + sum(lengths)} bytes is too large")

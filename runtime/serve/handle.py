@@ -176,8 +176,10 @@ class _Call:
 
     def start(self) -> asyncio.Future[object] | None:
         """Make the call now, on the transport's loop; None if something has to be awaited first."""
-        if any(isinstance(argument, DeploymentResponse) for argument in (*self.args, *self.kwargs.values())):
-            return None
+        if self.args or self.kwargs:
+            arguments = (*self.args, *self.kwargs.values())
+            if any(isinstance(argument, DeploymentResponse) for argument in arguments):
+                return None
         self._refuse_cycle()
         return self.transport.start(
             self.deployment,

@@ -13,6 +13,7 @@ from runtime.errors import CallCancelled
 from runtime.serve.context import OpenCalls
 
 R = TypeVar("R")
+_running_loop = asyncio._get_running_loop  # None where there is none: an exception less for each call
 
 
 class DeploymentResponse(Generic[R]):
@@ -239,13 +240,6 @@ class DeploymentResponseGenerator(Generic[R]):
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a streaming response cannot be sent: iterate it and send its items")
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def _begun(

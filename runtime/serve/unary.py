@@ -34,10 +34,10 @@ class Answer:
 class UnaryCall:
     """The handler of a call with one result, and its future. Cancelling the future cancels the call."""
 
-    __slots__ = ("_answer", "_out", "_over", "_timeout_s", "_timer", "future", "what")
+    __slots__ = ("_answer", "_head", "_out", "_over", "_timeout_s", "_timer", "future")
 
     def __init__(self, link: Link, head: CallHead, arguments: Encoded, timeout_s: float | None) -> None:
-        self.what = f"{head.deployment}.{head.method}"
+        self._head = head
         self._answer: Answer | None = None
         self._over = False  # a terminal frame has come, or the link has gone
         self._out: Outgoing | None = Outgoing(link, head, arguments, self)
@@ -45,6 +45,11 @@ class UnaryCall:
         self.future.add_done_callback(self._done)
         self._timeout_s = timeout_s
         self._timer = link.loop.call_later(timeout_s, self._expire) if timeout_s is not None else None
+
+    @property
+    def what(self) -> str:
+        """What was called, for an error's sentence."""
+        return f"{self._head.deployment}.{self._head.method}"
 
     # --- the link's callbacks -----------------------------------------------------------------------------
 
@@ -95,6 +100,7 @@ class UnaryCall:
         if answer is None:
             future.set_exception(ProtocolError(f"the call of {self.what} ended without a result"))
             return
+        future.remove_done_callback(self._done)  # done here: as a callback it would hold up whoever waits
         try:
             value = answer.value()
         except StopIteration as exc:  # no future can hold one
@@ -103,6 +109,7 @@ class UnaryCall:
             future.set_exception(exc)
         else:
             future.set_result(value)
+        self._done(future)
 
     def _expire(self) -> None:
         if not self.future.done():
