@@ -13,8 +13,7 @@ from typing import Final
 
 DEVICE: Final = Path("/dev/cpu_dma_latency")
 HINT: Final = (
-    f"Run mux as root, or give its group the right: a udev rule "
-    f'KERNEL=="{DEVICE.name}", GROUP="mux", MODE="0660". Without http.cpu_latency_us nothing is needed.'
+    f'Run mux as root, or give its group the right: a udev rule KERNEL=="{DEVICE.name}", GROUP="mux", MODE="0660".'
 )
 
 
@@ -55,6 +54,6 @@ def refusal(limit_us: int, device: Path = DEVICE) -> str:
     try:
         latency.hold()
     except OSError as exc:
-        return f"http.cpu_latency_us needs to write to {device}: {exc.strerror}."
+        return f"{device} cannot be written: {exc.strerror}."
     latency.release()
     return ""

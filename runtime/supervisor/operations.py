@@ -259,4 +259,4 @@ class Operations:
 def _refuse_latency(limit_us: int | None) -> None:
     """Raise ``StartError`` if the routers could not bound how long processors take to wake, as they are asked to."""
     if limit_us is not None and (why := refusal(limit_us)):
-        raise StartError(why, hint=HINT)
+        raise StartError(f"http.cpu_latency_us cannot be had: {why}", hint=HINT)

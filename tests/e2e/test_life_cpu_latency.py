@@ -21,7 +21,7 @@ def holds(pid: int) -> bool:
 def test_the_router_holds_it_from_the_first_requests_on_or_the_deploy_is_refused() -> None:
     http = "port: 0, cpu_latency_us: 2000"
     if why := refusal(2000):
-        with pytest.raises(AssertionError, match=r"http\.cpu_latency_us needs to write"), rough(YAML, http=http):
+        with pytest.raises(AssertionError, match=r"http\.cpu_latency_us cannot be had"), rough(YAML, http=http):
             pytest.fail(f"deployed, although {why}")
         return
     with rough(YAML, http=http) as app:

@@ -100,7 +100,7 @@ def test_a_device_that_takes_nothing_is_not_held_and_leaves_no_descriptor() -> N
     assert descriptors() == before
 
 
-def test_a_refusal_names_the_key_and_the_device(device: Path, tmp_path: Path) -> None:
+def test_a_refusal_names_the_device(device: Path, tmp_path: Path) -> None:
     assert refusal(0, device) == ""
     missing = tmp_path / "none"
-    assert refusal(0, missing) == f"http.cpu_latency_us needs to write to {missing}: No such file or directory."
+    assert refusal(0, missing) == f"{missing} cannot be written: No such file or directory."

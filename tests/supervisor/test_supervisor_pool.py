@@ -71,7 +71,7 @@ async def test_a_latency_that_this_user_may_not_set_is_refused(
         http = {"port": 0, "cpu_latency_us": 0}
         plan, failed = await carried_out(supervisor.operations.apply(deploy(http=http)))
         assert plan.changes[0]["what"] == "router"
-        assert (failed.kind, failed.message) == ("failed", "0 is refused.")
+        assert (failed.kind, failed.message) == ("failed", "http.cpu_latency_us cannot be had: 0 is refused.")
         assert "udev" in failed.hint
         again = await carried_out(supervisor.operations.apply(deploy()))
         assert [one.kind for one in again] == ["plan", "done"]
