@@ -68,7 +68,7 @@ class CallWork(Work):
         if self.call.streaming:
             await self._stream(value)
         else:
-            await self._send("value", encode(_single(value, self.call.method)), last=True)
+            await self._send("value", self._encoded(_single(value, self.call.method)), last=True)
         self.status = 200
 
     def _borrow(self, memory: MemoryHead) -> bool:
@@ -91,21 +91,30 @@ class CallWork(Work):
             )
         try:
             async for item in value:
-                await self._send("item", encode(item), last=False)
+                await self._send("item", self._encoded(item), last=False)
             await self._send("end", Encoded(b"", []), last=True)
         finally:
             close = getattr(value, "aclose", None)
             if close is not None:
                 await close()
 
+    def _encoded(self, value: Any) -> Encoded:
+        try:
+            return encode(value)
+        except Exception as exc:
+            exc.add_note(f"while pickling a result of {self.host.deployment}.{self.call.method}")
+            raise
+
     async def _send(self, kind: str, value: Encoded, *, last: bool) -> None:
         """Send one RESULT and, under credit, what is not in its frame.
 
         A lone value travels in the frame if it fits. Items never do: only bodies cost credit, and without credit
-        a slow reader would have all of them in its memory.
+        a slow reader would have all of them in its memory. What waits for credit is a copy: user code may fill its
+        array for the next request by then.
         """
         inline = value.inline if last else b""
-        parts = value.body() if last else [memoryview(value.payload), *value.buffers]
+        body = value.body() if last else [memoryview(value.payload), *value.buffers]
+        parts = [part if type(part.obj) is bytes else bytes(part) for part in body]
         head = ResultHead(kind, len(value.payload), value.lengths, inline)
         self.send(RESULT, encode_head(head), END if last and not parts else 0)
         for number, part in enumerate(parts, 1):

@@ -101,6 +101,7 @@ class Host:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._sweeper: asyncio.TimerHandle | None = None
+        self.dying = False  # the event loop ends, and every work is cancelled with it
         self._changed: asyncio.Future[None] | None = None  # set whenever a request or a model task has ended
         self._perform: dict[type, Callable[[Any], None]] = {
             brain.Admit: self._admit,

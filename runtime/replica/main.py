@@ -18,7 +18,7 @@ from runtime.link.control import ChildSpec
 from runtime.observe.capture import capture_user_output
 from runtime.observe.events import PROCESS_FAILED
 from runtime.observe.logs import Identity, LogWriter
-from runtime.replica.importer import describe
+from runtime.replica.importer import describe, user_traceback
 from runtime.replica.process import ReplicaProcess
 from runtime.serve.context import request_context
 
@@ -30,15 +30,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     spec = msgspec.json.decode(parser.parse_args(argv).spec.read_bytes(), type=ChildSpec)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the supervisor decides
     watch_parent(spec.liveness_fd)
-    return uvloop.run(_run(spec))
+    try:
+        return uvloop.run(_run(spec))
+    except (SystemExit, KeyboardInterrupt) as exc:  # let out by a task of user code
+        writer = _writer(spec)
+        text = f"A task of the deployment's code has ended the process.\n{user_traceback(exc)}"
+        writer.event(text.rstrip(), level="ERROR", event=PROCESS_FAILED)
+        writer.close()
+        raise
+
+
+def _writer(spec: ChildSpec) -> LogWriter:
+    deployment = str(spec.deployment.get("name", ""))
+    return LogWriter(
+        Path(spec.log_dir), Identity(spec.name, spec.application, deployment, spec.name.rpartition("#")[2])
+    )
 
 
 async def _run(spec: ChildSpec) -> int:
     loop = asyncio.get_running_loop()
     channel = await ControlChannel.open(spec.control_fd)
-    deployment = str(spec.deployment.get("name", ""))
-    identity = Identity(spec.name, spec.application, deployment, spec.name.rpartition("#")[2])
-    writer = LogWriter(Path(spec.log_dir), identity)
+    writer = _writer(spec)
     undo = capture_user_output(writer, where)
 
     def unexpected(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -71,6 +71,10 @@ class ReplicaProcess:
             self._announce()
             await self._stop
             return 0
+        except asyncio.CancelledError:  # the loop ends under it: a task of user code has let SystemExit out
+            if self._startup.host is not None:
+                self._startup.host.dying = True
+            raise
         finally:
             await self._drain(self._stop.result() if self._stop.done() else 0.0)
             watchdog.stop()

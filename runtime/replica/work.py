@@ -24,6 +24,7 @@ _CANCELLED: Final = {
     "client_gone": (499, "the client has gone"),
     "request_timeout": (408, "the request took longer than it may"),
     "draining": (503, "the replica is shutting down"),
+    "died": (502, "the replica died"),
 }
 
 
@@ -195,6 +196,8 @@ class Work:
         if self.cancelled_why:
             status, message = _CANCELLED[self.cancelled_why]
             self.abort(self.cancelled_why, message, status)
+        elif self.host.dying:  # the router says so once the link is gone
+            self.cancelled_why = "died"
         else:  # user code was cancelled by something of its own
             self.abort("user_code_failed", "user code cancelled itself", 500)
 

@@ -59,9 +59,9 @@ def run(
     """Deploy an application from the script that defines it, for development, and return its ingress's handle.
 
     Starts a project of its own (supervisor, router, replicas) as ``mux deploy`` does, and waits until it is ready;
-    a second call brings changes or another application. Everything is taken down when the process exits; with
-    ``blocking`` that is on Ctrl-C or SIGTERM. Replicas import the script: ``target`` must be a variable of its top
-    level, and this call must stand below ``if __name__ == "__main__":``.
+    a second call brings changes or another application. Everything is taken down when the process ends, killed or
+    not; with ``blocking`` it ends on Ctrl-C or SIGTERM. Replicas import the script: ``target`` must be a variable of
+    its top level, and this call must stand below ``if __name__ == "__main__":``.
 
     Raises ``TypeError`` for another argument of Ray Serve's, with the reason; ``ValueError`` where the application
     cannot be imported, or another one has its route or a deployment of its name; and the deploy's errors:

@@ -194,7 +194,12 @@ class BatchQueue:
         batch.task.add_done_callback(lambda task: self._ended(batch, task))
 
     async def _execute(self, batch: _Batch) -> None:
-        members = batch.members
+        try:
+            await self._results(batch.members)
+        except (SystemExit, KeyboardInterrupt) as exc:  # out of a task they would end the event loop
+            raise RuntimeError(f"{self._name} raised {exc!r}") from exc
+
+    async def _results(self, members: list[Member]) -> None:
         work = members[0].run([member.arguments for member in members])
         if members[0].items is None:
             results = self._checked(await _awaited(work), len(members))

@@ -99,15 +99,19 @@ def _read_back(form: object) -> tuple[bytes, Any]:
         return b"", None
 
 
-def from_wire(pickled: bytes, name: str, message: str, text: str, where: str) -> BaseException:
-    """Return the exception that ``encode_error`` was given, with a ``RemoteError`` as its cause."""
-    exc: BaseException = UserCodeError(f"{name}: {message}" if message else name)
+def from_wire(pickled: bytes, name: str, message: str, text: str, where: str) -> Exception:
+    """Return the exception that ``encode_error`` was given, with a ``RemoteError`` as its cause.
+
+    One that is not an ``Exception`` is a ``UserCodeError`` here: ``SystemExit`` was meant for the process that raised
+    it, and would end the event loop of this one.
+    """
+    exc: Exception = UserCodeError(f"{name}: {message}" if message else name)
     if pickled:
         try:
             found = pickle.loads(pickled)
         except Exception:  # its class is not importable here, or its __init__ raises
             found = exc
-        exc = found if isinstance(found, BaseException) else exc
+        exc = found if isinstance(found, Exception) else exc
     exc.__cause__ = RemoteError(where, text)
     return exc
 

@@ -125,7 +125,7 @@ class DeploymentHandle(Generic[ResponseT]):
 
     def __getattr__(self, name: str) -> DeploymentHandle[ResponseT]:
         if name.startswith("_"):
-            raise AttributeError(name)
+            raise AttributeError(f"{name!r} of {self.deployment_name} begins with an underscore: handles call no such")
         options = self._options
         named = HandleOptions(name, options.multiplexed_model_id, options.stream)
         return DeploymentHandle(self.deployment_name, self.app_name, options=named, transport=self._transport)

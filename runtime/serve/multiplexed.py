@@ -191,6 +191,8 @@ def _check_loader(function: object) -> None:
     if not inspect.isfunction(function):
         raise TypeError(f"@serve.multiplexed decorates an async function or method, not {_kind(function)}")
     name = function.__qualname__
+    if inspect.isasyncgenfunction(function):
+        raise TypeError(f"{name}: a multiplexed loader returns its model, and this one yields")
     if not inspect.iscoroutinefunction(function):
         raise TypeError(f"@serve.multiplexed decorates an async function: write `async def {function.__name__}`")
     parameters = list(inspect.signature(function).parameters.values())

@@ -51,7 +51,7 @@ class RemoteTransport:
             self._inherited += (self._thread, self._link)
             self._begin()
         if not self._thread.is_running:
-            raise NotRunning(f"this handle of {self.project.name} was closed by serve.shutdown()", hint="get another")
+            raise NotRunning(f"this handle of {self.project.name} is closed: the project was taken down here")
         return self._thread.loop
 
     def start(

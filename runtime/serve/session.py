@@ -18,6 +18,7 @@ from runtime.serve.remote import close_transports
 from runtime.serve.source import Source, find_source
 
 if TYPE_CHECKING:
+    from runtime.config import Config
     from runtime.supervisor.api import Event
     from runtime.supervisor.client import ControlClient
 
@@ -26,7 +27,7 @@ IN_CODE_ONLY: Final = "user_config"  # any value: the replica takes it from the 
 
 
 class Session:
-    """The applications that this process runs, as one project. It is taken down when the process exits."""
+    """The applications that this process runs, as one project. It is taken down when the process ends."""
 
     def __init__(self) -> None:
         self.project: Project | None = None
@@ -58,6 +59,8 @@ class Session:
                 self._apply()
             except BaseException:
                 self._applications = before
+                if not before:  # it goes down by itself, and the next run must not come upon it
+                    self._end()
                 raise
             return app.ingress.name
 
@@ -75,11 +78,14 @@ class Session:
     def shutdown(self) -> None:
         """Take the project down and close this process's handles. Without one it does nothing."""
         with self._lock:
-            project, self.project, self._applications = self.project, None, {}
-            atexit.unregister(self.shutdown)
-            close_transports()
-            if project is not None:
-                _take_down(project)
+            self._end()
+
+    def _end(self) -> None:
+        project, self.project, self._applications = self.project, None, {}
+        atexit.unregister(self.shutdown)
+        close_transports()
+        if project is not None:
+            _take_down(project)
 
     def client(self) -> ControlClient:
         """Return a client of the running project. Raises ``NotRunning``."""
@@ -103,19 +109,38 @@ class Session:
                 raise NotRunning("the project was taken down from elsewhere")
 
     def _apply(self) -> None:
-        from runtime.config import Config, code_digests
+        from runtime.config import code_digests
         from runtime.supervisor.api import ApplyRequest
         from runtime.supervisor.launch import ensure_supervisor
 
         assert self.project is not None
         deployments = [deployment for own in self._applications.values() for deployment in own]
-        config = Config.model_validate({"name": self.project.name, "http": self.http, "deployments": deployments})
+        config = _checked({"name": self.project.name, "http": self.http, "deployments": deployments})
         request = ApplyRequest(
             config=config.model_dump(mode="json", exclude_unset=True),
             env={**os.environ, "MUX_PROJECT": str(self.project.config_path)},
             digests=code_digests(config, self._root),
+            owner=os.getpid(),
         )
         _follow(ensure_supervisor(self.project, request.env).apply(request))
+
+
+def _checked(data: dict[str, Any]) -> Config:
+    """Raises ``ValueError`` for what the code says and no deployment may have, by deployment and option."""
+    from pydantic import ValidationError
+
+    from runtime.config import Config
+
+    try:
+        return Config.model_validate(data)
+    except ValidationError as exc:
+        problems = []
+        for error in exc.errors():
+            section, *path = error["loc"]
+            if section == "deployments" and path:
+                section, *path = data["deployments"][path[0]]["name"], *path[1:]
+            problems.append(f"{'.'.join(map(str, (section, *path)))}: {error['msg']}")
+        raise ValueError("; ".join(problems)) from None
 
 
 def deployments_of(app: Application, name: str, route_prefix: str | None, source: Source) -> list[dict[str, Any]]:

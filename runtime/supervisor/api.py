@@ -83,7 +83,8 @@ class ApplyRequest(msgspec.Struct, kw_only=True):
     """``config``: ``runtime.config.models.Config`` as JSON, ``${VAR}`` resolved by the deploying shell.
 
     ``env``: a snapshot of that shell's environment. ``digests``: file name → digest of the code that the import
-    paths name, per deployment, so that an edited module counts as a change.
+    paths name, per deployment, so that an edited module counts as a change. ``owner``: the process that the project
+    ends with, as the script of ``serve.run``; 0: it outlives whoever deploys it.
     """
 
     config: dict[str, Any]
@@ -92,6 +93,7 @@ class ApplyRequest(msgspec.Struct, kw_only=True):
     dry_run: bool = False
     wait: bool = True
     timeout_s: float | None = None
+    owner: int = 0
 
 
 class WaitRequest(msgspec.Struct, kw_only=True):

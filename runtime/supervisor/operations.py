@@ -25,6 +25,7 @@ from runtime.supervisor.api import (
 from runtime.supervisor.desired import Desired
 from runtime.supervisor.failures import fault_of
 from runtime.supervisor.journal import Follower, Journal
+from runtime.supervisor.owner import Owner
 from runtime.supervisor.pool import Pool
 from runtime.supervisor.ports import Address, PublicSockets
 from runtime.supervisor.rollouts import Rollout, Rollouts
@@ -62,6 +63,7 @@ class Operations:
         self._stop: asyncio.Task[None] | None = None  # set once the project goes down
         self._empty = asyncio.Event()  # nothing is desired and nothing runs
         self._give_up_draining = asyncio.Event()
+        self._owner = Owner(self._orphaned)
         self._turn = asyncio.Lock()
         self._holder = ""
         self.waiting = 0  # commands that wait for their turn
@@ -85,6 +87,7 @@ class Operations:
                     yield Event(kind="done", message="Nothing was changed.")
                     return
                 _refuse_latency(target.config.http.cpu_latency_us)
+                self._owner.watch(request.owner)
                 if current is not None and not planned:
                     target = replace(target, generation=current.generation)
                 async for event in self._carry_out(target, request.wait, request.timeout_s):
@@ -144,7 +147,12 @@ class Operations:
             loop.call_later(timeout_s, self._give_up_draining.set)
         return self._stop
 
+    def _orphaned(self, owner: int) -> None:
+        self.journal.log.event(f"The script that ran the project (pid {owner}) has ended.")
+        self.stop()
+
     async def _stopped(self) -> None:
+        self._owner.close()
         waiting = [asyncio.ensure_future(one.wait()) for one in (self._empty, self._give_up_draining)]
         try:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

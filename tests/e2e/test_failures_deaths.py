@@ -87,6 +87,19 @@ def test_a_model_that_kills_two_replicas_is_refused_and_kills_no_third(app: Roug
     assert app.ask(model="a").status == 200
 
 
+def test_an_exit_in_a_task_of_user_code_is_told_and_costs_others_no_more_than_a_death(app: Rough) -> None:
+    with asking(app.url, "/hold?name=beside", "a", method="POST") as beside:
+        app.seen("begin beside")
+        assert app.ask("/leave", model="a", method="POST").status == 500
+        assert beside.result().status == 502
+        assert beside.result().body["error"] == "replica_died"
+    until(lambda: "exited with code 6" in app.cli.logs("supervisor"), "the supervisor to notice")
+    told = app.cli.logs("--level", "error")
+    assert "A task of the deployment's code has ended the process." in told
+    assert "sys.exit(6)" in told
+    app.all_ready()
+
+
 def test_a_killed_router_keeps_its_address_and_answers_nothing_wrong(app: Rough) -> None:
     before = app.pids("router-0")
     with Load(app.url) as load:

@@ -325,7 +325,7 @@ class TestHandles:
         finally:
             await asyncio.to_thread(close_transports)
         assert request_context.get() is None
-        with pytest.raises(NotRunning, match=r"closed by serve.shutdown\(\)"):
+        with pytest.raises(NotRunning, match="is closed: the project was taken down here"):
             handle.echo.remote(3)
 
     @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")

@@ -107,6 +107,36 @@ if __name__ == "__main__":
     serve.run(app, blocking=True)
 """
 
+KILLED = """
+if __name__ == "__main__":
+    serve.start(http_options={"port": int(sys.argv[1])})
+    serve.run(app)
+    print("running", flush=True)
+    sys.stdin.read()
+"""
+
+AGAIN = """
+@serve.deployment
+class Broken:
+    def __init__(self):
+        raise LookupError("no weights")
+
+broken = Broken.bind()
+
+if __name__ == "__main__":
+    serve.start(http_options={"port": int(sys.argv[1])})
+    for _ in range(3):
+        try:
+            serve.run(broken)
+        except serve.exceptions.StartError as exc:
+            assert "no weights" in str(exc), exc
+    try:
+        serve.run(app, route_prefix="x")
+    except ValueError as exc:
+        print(exc)
+    print(serve.run(app).remote().result(timeout_s=20)[0])
+"""
+
 pytestmark = pytest.mark.process
 
 
@@ -138,8 +168,9 @@ def start(folder: Path, code: str) -> subprocess.Popen[str]:
     (folder / "shop.py").write_text(code)
     command = [sys.executable, "shop.py", str(free_port())]
     return subprocess.Popen(
-        command, cwd=folder, env=environment(folder), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+        command, cwd=folder, env=environment(folder), text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
 
 
 def test_a_script_runs_itself_and_takes_everything_down(home: Path) -> None:
@@ -183,3 +214,26 @@ def test_run_without_a_guard_says_so(home: Path) -> None:
     _, err = script.communicate(timeout=90)
     assert script.returncode == 1
     assert 'if __name__ == "__main__":' in err
+
+
+def processes_of(folder: Path) -> list[psutil.Process]:
+    return [one for one in psutil.process_iter(["cmdline"]) if str(folder) in str(one.info["cmdline"])]
+
+
+def test_a_script_that_is_killed_leaves_nothing_running(home: Path) -> None:
+    script = start(home, APP + KILLED)
+    assert script.stdout is not None
+    assert script.stdout.readline() == "running\n"
+    left = processes_of(home)
+    assert len(left) >= 5  # a supervisor, a router, three replicas
+    script.kill()
+    script.communicate(timeout=20)
+    _, alive = psutil.wait_procs(left, timeout=30)
+    assert alive == []
+
+
+def test_what_could_not_start_does_not_stand_in_the_way_of_the_next(home: Path) -> None:
+    script = start(home, APP + AGAIN)
+    out, err = script.communicate(timeout=90)
+    assert script.returncode == 0, err
+    assert out.splitlines() == ["Front.route_prefix: 'x' must start with '/'", "model bar"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -403,3 +405,58 @@ class TestIngressAndBatches:
             assert [r.result(timeout_s=10) for r in responses] == [f"model {n % 2}: {n}" for n in range(16)]
             assert sorted(client.instance().batches) == [("0", 4), ("0", 4), ("1", 4), ("1", 4)]
             assert sorted(client.models.loads) == ["0", "1"]
+
+
+@serve.deployment(max_ongoing_requests=50)
+class Careless:
+    """Fills the same array for every answer, and ends the process it is in, or means to."""
+
+    def __init__(self) -> None:
+        self.array = bytearray(2**21)
+
+    async def filled(self, number: int) -> pickle.PickleBuffer:
+        self.array[:] = bytes([number]) * len(self.array)
+        return pickle.PickleBuffer(self.array)
+
+    async def exit(self) -> None:
+        sys.exit(3)
+
+    def exit_in_thread(self) -> None:
+        sys.exit(3)
+
+    @serve.batch(max_batch_size=2, batch_wait_timeout_s=0)
+    async def exit_in_batch(self, items: list[int]) -> list[int]:
+        sys.exit(3)
+
+    async def odd(self) -> Any:
+        return lambda: 1
+
+
+def test_a_result_is_what_it_was_when_the_method_returned() -> None:
+    with serve.testing.client(Careless.bind()) as client:
+        responses = [client.handle.filled.remote(number) for number in range(1, 6)]
+        seen = [set(bytes(response.result(timeout_s=20))) for response in responses]
+    assert seen == [{number} for number in range(1, 6)]
+
+
+@pytest.mark.parametrize("method", ["exit", "exit_in_thread"])
+def test_an_exit_of_the_callee_is_an_error_of_its_own_for_the_caller(method: str) -> None:
+    with serve.testing.client(Careless.bind()) as client:
+        with pytest.raises(UserCodeError, match="SystemExit: 3") as caught:
+            getattr(client.handle, method).remote().result(timeout_s=20)
+        assert "sys.exit(3)" in str(caught.value.__cause__)
+        assert client.handle.filled.remote(1).result(timeout_s=20)
+
+
+def test_an_exit_in_a_batch_fails_the_batch_only() -> None:
+    with serve.testing.client(Careless.bind()) as client:
+        with pytest.raises(RuntimeError, match=r"exit_in_batch raised SystemExit\(3\)"):
+            client.handle.exit_in_batch.remote(1).result(timeout_s=20)
+        assert client.handle.filled.remote(1).result(timeout_s=20)
+
+
+def test_a_result_that_cannot_be_pickled_says_whose_it_is() -> None:
+    with serve.testing.client(Careless.bind()) as client:
+        with pytest.raises(AttributeError) as caught:
+            client.handle.odd.remote().result(timeout_s=20)
+        assert "while pickling a result of Careless.odd" in str(caught.value.__cause__)

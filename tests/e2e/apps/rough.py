@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -68,6 +69,15 @@ async def die(model: str | None, request: Request) -> Any:
     os._exit(9)
 
 
+async def leave(model: str | None, request: Request) -> Any:
+    """End the process as ``sys.exit`` does from a task of its own: asyncio lets it out of the event loop."""
+
+    async def task() -> None:
+        sys.exit(6)
+
+    await asyncio.create_task(task())
+
+
 async def block(model: str | None, request: Request) -> Any:
     """Block the loop until the test says so."""
     mark(f"begin {request.query_params['name']}")
@@ -114,5 +124,5 @@ async def swallow(model: str | None, request: Request) -> Any:
 
 
 DOES: dict[str, Callable[[str | None, Request], Awaitable[Any]]] = {
-    one.__name__: one for one in (who, fail, die, block, hold, say, pour, swallow)
+    one.__name__: one for one in (who, fail, die, leave, block, hold, say, pour, swallow)
 }
