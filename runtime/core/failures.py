@@ -80,7 +80,7 @@ MESSAGES: Final[dict[str, str]] = {
     "model_too_large": "model {model!r} is larger than the byte budget less what is pinned",
     "model_unloaded": "model {model!r} was unloaded by an operator",
     "slots_busy": "no room for model {model!r}: what is pinned, hangs or serves a long request leaves none",
-    "slot_deadlock": "model {model!r} waits for a slot, and every slot is held by requests that wait like this one",
+    "slot_deadlock": "model {model!r} waits for a slot, and every slot is held by this request or others that wait too",
     "draining": "model {model!r} is not loaded any more: the replica is stopping",
 }
 

@@ -66,6 +66,7 @@ class WebsocketExchange:
         self._changed = asyncio.Event()
         self._denial: tuple[int, Headers] | None = None  # a refusal that waits for its body
         self._disconnected: Message | None = None  # what receive says from now on
+        self.told = False  # the application knows that the peer has closed or gone
         self.accepted = False
         self.complete = False  # our half has ended
         self.status = 0
@@ -103,6 +104,7 @@ class WebsocketExchange:
     async def receive(self) -> Message:
         while not self._inbox:
             if self._disconnected is not None:
+                self.told = True
                 return self._disconnected
             self._changed.clear()
             await self._changed.wait()
@@ -113,6 +115,7 @@ class WebsocketExchange:
 
     async def send(self, message: Message) -> None:
         if self._disconnected is not None:
+            self.told = True
             raise ClientDisconnected("the client has gone")
         kind = message["type"]
         try:

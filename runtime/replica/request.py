@@ -12,7 +12,7 @@ from starlette.websockets import WebSocketDisconnect
 from runtime.errors import BadRequest, BodyTooLarge, MuxError
 from runtime.link.asgi import ClientDisconnected, HttpExchange, IncomingBody, http_scope
 from runtime.link.asgi_websocket import WebsocketExchange, websocket_scope
-from runtime.link.frames import BODY_CHUNK, END, RESPONSE, Headers, RequestHead, ResponseHead, encode_head
+from runtime.link.frames import BODY_CHUNK, CLOSE, END, RESPONSE, Headers, RequestHead, ResponseHead, encode_head
 from runtime.link.stream import Stream
 from runtime.replica import responses
 from runtime.replica.responses import Answer, Plain
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from runtime.replica.host import Host
 
 
+UNHEARD_S: Final = 30.0
 _WEBSOCKET: Final = frozenset({"ws", "wss"})
 _MADE_LATER: Final = frozenset({"scope", "_receive", "_send"})
 
@@ -97,6 +98,8 @@ class HttpWork(Work):
     def head(self, stream: Stream, kind: int, payload: memoryview, flags: int) -> None:
         if self.websocket is not None:
             self.websocket.frame(kind, payload, flags)
+            if kind == CLOSE:
+                self.host.loop.call_later(UNHEARD_S, self._cancel_unheard)
 
     def body(self, stream: Stream, data: bytes, end: bool) -> None:
         self.incoming.feed(stream, data, end)
@@ -108,6 +111,11 @@ class HttpWork(Work):
         self.incoming.leave()
         if self.websocket is not None:
             self.websocket.disconnect()
+
+    def _cancel_unheard(self) -> None:
+        """Cancel a websocket that still neither receives nor sends, and so does not know that its client has gone."""
+        if self.websocket is not None and not self.websocket.told:
+            self.cancel("client_gone")
 
     def let_go(self) -> None:
         super().let_go()

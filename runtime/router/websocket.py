@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from runtime.router.admission import Admission
 
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
+UNREAD_S: Final = 30.0  # for the application to read what a client that has vanished had sent
 ABNORMAL: Final = 1006
 INTERNAL_ERROR: Final = 1011
 SWITCHING: Final = 101
@@ -40,6 +41,7 @@ class WebsocketClient:
     def __init__(self) -> None:
         self.exchange: WebsocketExchange | None = None  # set before anything is called
         self.ended = False  # nothing more will be queued
+        self._lost = False  # the client has vanished: what the application sends is dropped
         self._queue: deque[tuple[Message, int]] = deque()  # (message, credit)
         self._changed = asyncio.Event()
 
@@ -70,6 +72,16 @@ class WebsocketClient:
         self.closed(INTERNAL_ERROR, "the replica failed")
 
     def gone(self) -> None:
+        """The connection is lost. An open socket's application hears of it behind what the client had sent before."""
+        if self.exchange is None or not self.exchange.is_open:
+            self.give_up()
+        elif not self._lost:
+            self._lost = True
+            self._changed.set()
+            asyncio.get_running_loop().call_later(UNREAD_S, self.give_up)
+
+    def give_up(self) -> None:
+        """Cancel the request, unless it has ended."""
         if self.exchange is not None:
             self.exchange.client_gone()
         self.leave()
@@ -93,7 +105,8 @@ class WebsocketClient:
                 await self._changed.wait()
                 continue
             message, credit = self._queue.popleft()
-            await send(message)
+            if not self._lost:
+                await send(message)
             if credit and self.exchange is not None:
                 self.exchange.taken(credit)
 
@@ -135,10 +148,14 @@ class WebsocketExchange(Exchange):
         else:
             super().head(stream, kind, payload, flags)
 
+    @property
+    def is_open(self) -> bool:
+        return self.accepted.is_set() and self.stream is not None
+
     def close(self, code: int, reason: str) -> None:
-        """The client has closed in good order: the application hears of it and ends by itself."""
-        if code == ABNORMAL or not self.started_answer or self.stream is None:
-            self.socket.gone()
+        """The client has closed or vanished: the application hears of it and ends by itself."""
+        if not self.is_open or self.stream is None:
+            self.socket.give_up()
             return
         if self.client is not None:
             self._end_client()

@@ -38,15 +38,16 @@ REFUSED: Final[dict[str, str]] = {
 def start(*, http_options: Mapping[str, Any] | None = None, **refused: Never) -> None:
     """Say where ``serve.run`` listens, before its first call: the keys of ``http`` in the YAML, as ``{"port": 8001}``.
 
-    Raises ``TypeError`` for another argument of Ray Serve's, with the reason, and pydantic's ``ValidationError``
-    for an unknown key or a wrong value.
+    Raises ``TypeError`` for another argument of Ray Serve's, with the reason, and ``ValueError`` for an unknown key or
+    a wrong value.
     """
     from runtime.config import Http
     from runtime.serve.session import session
+    from runtime.serve.validation import validated
 
     _refuse("start", refused)
     if http_options is not None:
-        session.http = Http.model_validate(dict(http_options)).model_dump(mode="json", exclude_unset=True)
+        session.http = validated(Http, http_options).model_dump(mode="json", exclude_unset=True)
 
 
 def run(

@@ -16,9 +16,9 @@ from runtime.project import Project, project_for
 from runtime.serve.application import Application
 from runtime.serve.remote import close_transports
 from runtime.serve.source import Source, find_source
+from runtime.serve.validation import validated
 
 if TYPE_CHECKING:
-    from runtime.config import Config
     from runtime.supervisor.api import Event
     from runtime.supervisor.client import ControlClient
 
@@ -109,13 +109,13 @@ class Session:
                 raise NotRunning("the project was taken down from elsewhere")
 
     def _apply(self) -> None:
-        from runtime.config import code_digests
+        from runtime.config import Config, code_digests
         from runtime.supervisor.api import ApplyRequest
         from runtime.supervisor.launch import ensure_supervisor
 
         assert self.project is not None
         deployments = [deployment for own in self._applications.values() for deployment in own]
-        config = _checked({"name": self.project.name, "http": self.http, "deployments": deployments})
+        config = validated(Config, {"name": self.project.name, "http": self.http, "deployments": deployments})
         request = ApplyRequest(
             config=config.model_dump(mode="json", exclude_unset=True),
             env={**os.environ, "MUX_PROJECT": str(self.project.config_path)},
@@ -123,24 +123,6 @@ class Session:
             owner=os.getpid(),
         )
         _follow(ensure_supervisor(self.project, request.env).apply(request))
-
-
-def _checked(data: dict[str, Any]) -> Config:
-    """Raises ``ValueError`` for what the code says and no deployment may have, by deployment and option."""
-    from pydantic import ValidationError
-
-    from runtime.config import Config
-
-    try:
-        return Config.model_validate(data)
-    except ValidationError as exc:
-        problems = []
-        for error in exc.errors():
-            section, *path = error["loc"]
-            if section == "deployments" and path:
-                section, *path = data["deployments"][path[0]]["name"], *path[1:]
-            problems.append(f"{'.'.join(map(str, (section, *path)))}: {error['msg']}")
-        raise ValueError("; ".join(problems)) from None
 
 
 def deployments_of(app: Application, name: str, route_prefix: str | None, source: Source) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -83,17 +84,28 @@ def test_server_sent_events_come_one_by_one_and_end_with_the_client(web: Cli, ur
 
 def test_a_websocket_with_a_subprotocol_text_bytes_and_a_close_code(url: str) -> None:
     address = url.replace("http", "ws") + "/shop/talk"
-    with connect(address, additional_headers=MODEL, subprotocols=[Subprotocol("chat")]) as socket:
-        assert socket.subprotocol == "chat"
-        socket.send("hello")
-        assert socket.recv(timeout=30) == "A: hello"
-        socket.send(b"x" * 200_000 + b"end")
-        assert socket.recv(timeout=30) == b"dne" + b"x" * 200_000
-        socket.send("bye")
+    with connect(address, additional_headers=MODEL, subprotocols=[Subprotocol("chat")]) as talk:
+        assert talk.subprotocol == "chat"
+        talk.send("hello")
+        assert talk.recv(timeout=30) == "A: hello"
+        talk.send(b"x" * 200_000 + b"end")
+        assert talk.recv(timeout=30) == b"dne" + b"x" * 200_000
+        talk.send("bye")
         with pytest.raises(ConnectionClosed) as closed:
-            socket.recv(timeout=30)
+            talk.recv(timeout=30)
     assert closed.value.rcvd is not None
     assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4001, "bye yourself")
+
+
+def test_a_websockets_application_hears_when_its_client_vanishes(web: Cli, url: str) -> None:
+    address = url.replace("http", "ws") + "/shop/room"
+    with connect(address, additional_headers=MODEL) as polite, connect(address, additional_headers=MODEL) as rude:
+        until(lambda: requests.get(f"{url}/shop/room", timeout=30).json()["inside"] == 2, "both to be inside")
+        polite.close()
+        rude.socket.shutdown(socket.SHUT_RDWR)
+        until(lambda: requests.get(f"{url}/shop/room", timeout=30).json()["inside"] == 0, "both to have left")
+    assert sorted(requests.get(f"{url}/shop/room", timeout=30).json()["codes"]) == [1000, 1005]
+    until(lambda: not any(each["in_flight"] for each in web.status()["replicas"]), "the places to be free")
 
 
 def test_an_app_from_a_builder_in_a_second_application(url: str) -> None:

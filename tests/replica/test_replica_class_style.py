@@ -317,7 +317,7 @@ async def test_bodies_are_streamed_and_bounded_in_memory(app: App, short_dir: Pa
 FASTAPI = """
     import asyncio
     from contextlib import asynccontextmanager
-    from fastapi import FastAPI, WebSocket
+    from fastapi import FastAPI, WebSocket, WebSocketDisconnect
     from runtime import serve
 
     life = []
@@ -349,6 +349,21 @@ FASTAPI = """
             await websocket.accept(subprotocol="chat")
             async for text in websocket.iter_text():
                 await websocket.send_text(text.upper())
+
+        @api.websocket("/deaf")
+        async def be_deaf(self, websocket: WebSocket):
+            await websocket.accept()
+            await asyncio.Event().wait()
+
+        @api.websocket("/busy")
+        async def be_busy(self, websocket: WebSocket):
+            await websocket.accept()
+            try:
+                await websocket.receive_text()
+            except WebSocketDisconnect as gone:
+                for _ in range(20):
+                    await asyncio.sleep(0.01)
+                self.greeting = f"gone {gone.code}"
 
         @api.get("/raise/{what}")
         async def let_out(self, what: str):
@@ -442,6 +457,25 @@ async def test_a_websocket_talks_both_ways_and_closes_once(app: App, short_dir: 
         await answer.end()
         assert answer.closed == Close(1000, "")
         assert answer.terminals == 1
+
+
+async def test_a_websocket_that_does_not_notice_its_clients_end_is_cancelled(
+    app: App, short_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.replica.request.UNHEARD_S", 0.05)
+    async with running(short_dir, import_path=f"{app(FASTAPI)}:Api") as replica:
+        deaf = replica.router.open("/deaf", method="GET", scheme="ws", more=True)
+        busy = replica.router.open("/busy", method="GET", scheme="ws", more=True)
+        for answer in (deaf, busy):
+            await answer.until(lambda a: a.status)
+            assert answer.stream is not None
+            answer.stream.close_message(encode_head(Close(1005)))
+            await answer.end()
+        assert deaf.aborted is not None
+        assert deaf.aborted.code == "client_gone"
+        assert busy.closed == Close(1000, "")  # it had noticed, and was left to end by itself
+        answer = await replica.router.request("/greet/you", method="GET")
+        assert answer.json == {"text": "gone 1005 you"}
 
 
 async def test_a_websocket_can_be_refused(app: App, short_dir: Path) -> None:

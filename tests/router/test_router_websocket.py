@@ -8,7 +8,7 @@ import pytest
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
-from runtime.link.frames import CLOSE, MESSAGE, MORE, RESPONSE, TEXT, Close, ResponseHead, encode_head
+from runtime.link.frames import CLOSE, MESSAGE, MORE, RESPONSE, TEXT, Close, ResponseHead, decode_head, encode_head
 from tests.router.fakes import DEADLINE_S, House, Work, until
 
 pytestmark = pytest.mark.anyio
@@ -121,10 +121,54 @@ async def test_a_bad_model_id_refuses_the_handshake(house: House) -> None:
     assert caught.value.response.status_code == 400
 
 
-async def test_a_client_that_vanishes_cancels(house: House) -> None:
-    replica = house.replica(script=echo)
+async def test_of_a_client_that_vanishes_the_application_hears_and_ends(house: House) -> None:
+    heard: list[tuple[int, bytes]] = []
+
+    async def listen(work: Work) -> None:
+        accept(work, [(b"sec-websocket-protocol", b"chat")])
+        await until(lambda: any(kind == CLOSE for kind, _, _ in work.frames) or work.was_cancelled)
+        heard.extend((kind, payload) for kind, payload, _ in work.frames)
+        await work.stream.send_message(b"too late", text=True)
+        work.stream.close_message(encode_head(Close(1000)))
+
+    replica = house.replica(script=listen)
     await house.start()
     socket = await dial(house, subprotocols=["chat"])
+    await socket.send("last words")
+    socket.transport.close()  # behind what was written, and without a close frame
+    await until(lambda: not house.router.fleet.pool().jobs)
+    (word, said), (kind, payload) = heard
+    assert (word, said) == (MESSAGE, b"last words")
+    assert (kind, decode_head(Close, payload).code) == (CLOSE, 1005)
+    assert not replica.works[0].was_cancelled
+
+
+async def test_a_client_that_vanishes_before_it_is_accepted_cancels(house: House) -> None:
+    async def wait(work: Work) -> None:
+        await until(lambda: work.was_cancelled)
+
+    replica = house.replica(script=wait)
+    await house.start()
+    dialling = asyncio.create_task(dial(house))
+    await until(lambda: replica.works)
+    dialling.cancel()
+    await until(lambda: replica.works[0].was_cancelled)
+    await until(lambda: not house.router.fleet.pool().jobs)
+
+
+async def test_what_a_client_had_sent_is_not_kept_for_ever_once_it_has_vanished(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.router.websocket.UNREAD_S", 0.05)
+
+    async def read_nothing(work: Work) -> None:
+        accept(work)
+        await until(lambda: work.was_cancelled)
+
+    replica = house.replica(script=read_nothing)
+    await house.start()
+    socket = await dial(house)
+    await socket.send(b"x" * 1_000_000)  # more than there is credit for
     socket.transport.abort()
     await until(lambda: replica.works[0].was_cancelled)
     await until(lambda: not house.router.fleet.pool().jobs)

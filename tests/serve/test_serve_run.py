@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+from runtime import serve
 
 ROOT = Path(__file__).parents[2]
 
@@ -237,3 +240,16 @@ def test_what_could_not_start_does_not_stand_in_the_way_of_the_next(home: Path) 
     out, err = script.communicate(timeout=90)
     assert script.returncode == 0, err
     assert out.splitlines() == ["Front.route_prefix: 'x' must start with '/'", "model bar"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prot": 1}, "unknown key 'prot'; did you mean 'port'?"),
+        ({"location": "EveryNode"}, "unknown key 'location'; known here: host, port, routers"),
+        ({"port": "x"}, "port: Input should be a valid integer"),
+    ],
+)
+def test_http_options_that_do_not_exist_are_named(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        serve.start(http_options=options)

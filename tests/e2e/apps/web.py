@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, File, Form, Request, UploadFile, WebSocket, WebSocketDisconnect
 from fastapi.responses import StreamingResponse
@@ -33,6 +33,8 @@ def settings(request: Request) -> dict[str, str]:
 class Shop:
     def __init__(self) -> None:
         self.visits = 0
+        self.inside = 0
+        self.codes: list[int] = []
 
     @serve.multiplexed(max_num_models_per_replica=2)
     async def get_model(self, model_id: str) -> str:
@@ -71,6 +73,21 @@ class Shop:
                 number += 1
 
         return StreamingResponse(items(), media_type="text/event-stream")
+
+    @api.websocket("/room")
+    async def stay(self, websocket: WebSocket) -> None:
+        await websocket.accept()
+        self.inside += 1
+        try:
+            while True:
+                await websocket.receive_text()
+        except WebSocketDisconnect as left:
+            self.inside -= 1
+            self.codes.append(left.code)
+
+    @api.get("/room")
+    async def room(self) -> dict[str, Any]:
+        return {"inside": self.inside, "codes": self.codes}
 
     @api.websocket("/talk")
     async def talk(self, websocket: WebSocket) -> None:
