@@ -7,8 +7,6 @@ import os
 from collections.abc import Callable
 from typing import Final
 
-import psutil
-
 LOOK_EVERY_S: Final = 1.0  # where the system tells nobody of the end of a process that is not his child
 
 
@@ -48,6 +46,8 @@ class Owner:
             self._timer = None
 
     def _look(self) -> None:
+        import psutil  # only where there is no pidfd
+
         if psutil.pid_exists(self._pid):
             self._timer = asyncio.get_running_loop().call_later(LOOK_EVERY_S, self._look)
         else:
