@@ -101,7 +101,7 @@ def open_files(limit: int) -> Check:
 
 
 def wake_up(wake_up_s: float | None) -> Check:
-    """Judge how long an idle processor takes to wake: four times in each request, six in a composed one."""
+    """Judge how long an idle processor takes to wake: a request is four wake-ups, one with a handle's call eight."""
     if wake_up_s is None:
         return Check(name="wake-up", verdict="ok", finding="not measured")
     finding = f"another processor answers after {wake_up_s * 1e6:.0f} µs"

@@ -27,6 +27,8 @@ def _problem(error: ErrorDetails, section: type[Section], data: Mapping[str, Any
     from runtime.config.suggest import did_you_mean
 
     path = error["loc"]
+    if not path:  # of the section as a whole
+        return error["msg"]
     if path[0] == "deployments" and len(path) > 1:
         path = (data["deployments"][path[1]]["name"], *path[2:])
     elif error["type"] == "extra_forbidden":

@@ -25,15 +25,12 @@ class Owner:
         self._pid = pid
         if not pid:
             return
-        if not hasattr(os, "pidfd_open"):
-            self._look()
-            return
         try:
             self._fd = os.pidfd_open(pid)
-        except ProcessLookupError:
-            self._gone()
-            return
-        asyncio.get_running_loop().add_reader(self._fd, self._gone)
+        except (AttributeError, OSError):  # another system, a sandbox that has none, or it has ended
+            self._look()
+        else:
+            asyncio.get_running_loop().add_reader(self._fd, self._gone)
 
     def close(self) -> None:
         """Watch nobody any more. Idempotent."""

@@ -321,6 +321,7 @@ FASTAPI = """
     from runtime import serve
 
     life = []
+    cancelled = asyncio.Event()
 
     @asynccontextmanager
     async def lifespan(app):
@@ -353,7 +354,10 @@ FASTAPI = """
         @api.websocket("/deaf")
         async def be_deaf(self, websocket: WebSocket):
             await websocket.accept()
-            await asyncio.Event().wait()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                cancelled.set()
 
         @api.websocket("/busy")
         async def be_busy(self, websocket: WebSocket):
@@ -361,8 +365,7 @@ FASTAPI = """
             try:
                 await websocket.receive_text()
             except WebSocketDisconnect as gone:
-                for _ in range(20):
-                    await asyncio.sleep(0.01)
+                await cancelled.wait()
                 self.greeting = f"gone {gone.code}"
 
         @api.get("/raise/{what}")
@@ -466,11 +469,12 @@ async def test_a_websocket_that_does_not_notice_its_clients_end_is_cancelled(
     async with running(short_dir, import_path=f"{app(FASTAPI)}:Api") as replica:
         deaf = replica.router.open("/deaf", method="GET", scheme="ws", more=True)
         busy = replica.router.open("/busy", method="GET", scheme="ws", more=True)
-        for answer in (deaf, busy):
+        for answer in (busy, deaf):  # whose time is up in this order, and whose end comes in the other
             await answer.until(lambda a: a.status)
             assert answer.stream is not None
             answer.stream.close_message(encode_head(Close(1005)))
-            await answer.end()
+        await deaf.end()
+        await busy.end()
         assert deaf.aborted is not None
         assert deaf.aborted.code == "client_gone"
         assert busy.closed == Close(1000, "")  # it had noticed, and was left to end by itself

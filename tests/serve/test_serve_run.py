@@ -248,6 +248,7 @@ def test_what_could_not_start_does_not_stand_in_the_way_of_the_next(home: Path) 
         ({"prot": 1}, "unknown key 'prot'; did you mean 'port'?"),
         ({"location": "EveryNode"}, "unknown key 'location'; known here: host, port, routers"),
         ({"port": "x"}, "port: Input should be a valid integer"),
+        ({"prot": 1, "routers": 0}, "routers: Input should be greater than or equal to 1; unknown key 'prot'"),
     ],
 )
 def test_http_options_that_do_not_exist_are_named(options: dict[str, object], message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -33,11 +34,16 @@ def second() -> Iterator[subprocess.Popen[bytes]]:
         yield one
 
 
-@pytest.fixture(params=["pidfd", "polled"])
+@pytest.fixture(params=["pidfd", "none", "forbidden"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "polled":
+    def forbidden(pid: int) -> int:
+        raise OSError(errno.ENOSYS, "not in this sandbox")
+
+    monkeypatch.setattr(owner, "LOOK_EVERY_S", 0.01)
+    if request.param == "none":
         monkeypatch.delattr(os, "pidfd_open", raising=False)
-        monkeypatch.setattr(owner, "LOOK_EVERY_S", 0.01)
+    elif request.param == "forbidden":
+        monkeypatch.setattr(os, "pidfd_open", forbidden, raising=False)
 
 
 @pytest.mark.usefixtures("way")
