@@ -8,21 +8,15 @@ import pytest
 
 from runtime.simulate.run import simulate
 from runtime.simulate.shape import Shape, Span
-from runtime.simulate.synthetic import Synthetic
-from tests.e2e.test_simulate_honest import CLIENTS, LOAD_S, LOADS_OFF, MIX, REQUESTS, SHAPE, WAITS_OFF, WORK_S, close
-
-ASKED = Synthetic(MIX, count=REQUESTS, rate=1.0, seed=11)
+from tests.e2e.test_simulate_honest import ASKED, CLIENTS, CLOSED, LOAD_S, OPEN, SHAPE, WORK_S, Off, told
 
 
-def agree(one: Shape, other: Shape) -> bool:
-    told, real = (simulate(shape, ASKED, clients=CLIENTS) for shape in (one, other))
-    return (
-        close(told.loads, real.loads, *LOADS_OFF)
-        and close(told.waits.mean_s, real.waits.mean_s, *WAITS_OFF)
-        and close(told.latencies.mean_s, real.latencies.mean_s, *WAITS_OFF)
-    )
+def agree(one: Shape, other: Shape, off: Off, clients: int | None) -> bool:
+    ours, real = (simulate(shape, ASKED, clients=clients) for shape in (one, other))
+    return off.allows(ours, told(real))
 
 
+@pytest.mark.parametrize(("off", "clients"), [(OPEN, None), (CLOSED, CLIENTS)])
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -36,6 +30,8 @@ def agree(one: Shape, other: Shape) -> bool:
         {"delay_s": 0.02},
     ],
 )
-def test_a_pool_that_is_another_one_is_outside_the_tolerance(wrong: dict[str, object]) -> None:
-    assert agree(SHAPE, SHAPE)
-    assert not agree(replace(SHAPE, **wrong), SHAPE)  # type: ignore[arg-type]
+def test_a_pool_that_is_another_one_is_outside_the_tolerance(
+    wrong: dict[str, object], off: Off, clients: int | None
+) -> None:
+    assert agree(SHAPE, SHAPE, off, clients)
+    assert not agree(replace(SHAPE, **wrong), SHAPE, off, clients)  # type: ignore[arg-type]
