@@ -139,8 +139,9 @@ class LoaderStyle:
             return None
         raise BadRequest(
             "the request names no model, and this deployment's handler needs one",
-            hint="name it in the header serve_multiplexed_model_id, or in a handle's "
-            "options(multiplexed_model_id=...); a handler whose model defaults to None answers without",
+            hint="name it in the header serve_multiplexed_model_id, or where model_id: of the configuration has it (a "
+            "json_field needs a body that is JSON), or in a handle's options(multiplexed_model_id=...); a handler "
+            "whose model defaults to None answers without",
         )
 
     async def _given(self, work: HttpWork) -> Any:
