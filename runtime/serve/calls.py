@@ -14,7 +14,7 @@ from runtime.link.handlers import StreamHandler
 from runtime.link.stream import Stream
 from runtime.serve.answers import Answers
 from runtime.serve.codec import Encoded, encode
-from runtime.serve.context import RequestContext
+from runtime.serve.context import Call
 from runtime.serve.failures import RemoteError
 from runtime.serve.unary import UnaryCall, late_error
 
@@ -22,37 +22,16 @@ END_OF_ITEMS: Final = "end"
 NO_ARGUMENTS: Final = encode(((), {}))
 
 
-def start(
-    link: Link,
-    deployment: str,
-    method: str,
-    model: str,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    *,
-    request: RequestContext | None,
-    timeout_s: float | None,
-) -> asyncio.Future[object]:
+def start(link: Link, call: Call) -> asyncio.Future[object]:
     """Make one call over ``link`` and return the future of its result; see ``CallTransport.start``."""
-    head, arguments = _head(deployment, method, model, args, kwargs, request, timeout_s, streaming=False)
-    return UnaryCall(link, head, arguments, timeout_s).future
+    return UnaryCall(link, _head(call), call.arguments, call.timeout_s).future
 
 
-async def stream(
-    link: Link,
-    deployment: str,
-    method: str,
-    model: str,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    *,
-    request: RequestContext | None,
-    timeout_s: float | None,
-) -> AsyncGenerator[object, None]:
+async def stream(link: Link, call: Call) -> AsyncGenerator[object, None]:
     """Make one streaming call over ``link`` and yield its items; see ``CallTransport.stream``."""
-    head, arguments = _head(deployment, method, model, args, kwargs, request, timeout_s, streaming=True)
+    timeout_s = call.timeout_s
     deadline = link.loop.time() + timeout_s if timeout_s is not None else None
-    answers = Answers(link, head, arguments)
+    answers = Answers(link, _head(call, streaming=True), call.arguments)
     try:
         while True:
             async with asyncio.timeout_at(deadline) if deadline is not None else nullcontext():
@@ -87,19 +66,10 @@ class OnlyCalls:
     def goaway(self, link: Link, reason: str) -> None: ...
 
 
-def _head(
-    deployment: str,
-    method: str,
-    model: str,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    request: RequestContext | None,
-    timeout_s: float | None,
-    *,
-    streaming: bool,
-) -> tuple[CallHead, Encoded]:
+def pack(deployment: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Encoded:
+    """Return the arguments of a call, ready to travel. Raises what pickling raises."""
     try:
-        arguments = encode((args, dict(kwargs))) if args or kwargs else NO_ARGUMENTS
+        return encode((args, dict(kwargs))) if args or kwargs else NO_ARGUMENTS
     except Exception as exc:
         if any(_is_request(value) for value in (*args, *kwargs.values())):
             raise TypeError(
@@ -108,10 +78,18 @@ def _head(
             ) from exc
         exc.add_note(f"while pickling the arguments of {deployment}.{method}")
         raise
-    head = CallHead(
-        deployment=deployment,
-        method=method,
-        model=model,
+
+
+def _is_request(value: object) -> bool:
+    return any(cls.__module__ == "starlette.requests" for cls in type(value).__mro__)
+
+
+def _head(call: Call, *, streaming: bool = False) -> CallHead:
+    request, timeout_s, arguments = call.request, call.timeout_s, call.arguments
+    return CallHead(
+        deployment=call.deployment,
+        method=call.method,
+        model=call.model,
         request_id=request.request_id if request is not None else "",
         route=request.route if request is not None else "",
         chain=list(request.chain) if request is not None else [],
@@ -121,8 +99,3 @@ def _head(
         buffers=arguments.lengths,
         payload=arguments.inline,
     )
-    return head, arguments
-
-
-def _is_request(value: object) -> bool:
-    return any(cls.__module__ == "starlette.requests" for cls in type(value).__mro__)

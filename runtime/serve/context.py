@@ -11,7 +11,10 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from runtime.serve.codec import Encoded
 
 
 class OpenCalls:
@@ -59,57 +62,42 @@ class RequestContext:
     calls: OpenCalls = field(default_factory=OpenCalls, repr=False)
 
 
+@dataclass(slots=True, eq=False)
+class Call:
+    """One call of a handle: where it goes, with which arguments, on behalf of which request."""
+
+    deployment: str
+    method: str
+    model: str
+    arguments: Encoded
+    request: RequestContext | None = None
+    timeout_s: float | None = None
+
+
 class CallTransport(Protocol):
     """How a handle reaches a deployment: over the replica's link, or over a script's own."""
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop that ``call`` and ``stream`` run on."""
+        """The event loop that ``start``, ``call`` and ``stream`` run on."""
 
-    def start(
-        self,
-        deployment: str,
-        method: str,
-        model: str,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        *,
-        request: RequestContext | None,
-        timeout_s: float | None,
-    ) -> asyncio.Future[object] | None:
+    def pack(self, deployment: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Encoded:
+        """Return the arguments of a call, ready to travel; in any thread. Raises what pickling raises."""
+
+    def start(self, call: Call) -> asyncio.Future[object] | None:
         """Start a call at once, on the loop, and return the future of what ``call`` returns or raises.
 
         Cancelling the future cancels the call. None where something has to be awaited first: then ``call`` makes it.
         """
 
-    async def call(
-        self,
-        deployment: str,
-        method: str,
-        model: str,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        *,
-        request: RequestContext | None,
-        timeout_s: float | None,
-    ) -> object:
+    async def call(self, call: Call) -> object:
         """Return the method's result, or raise what it raised with the remote traceback as its cause.
 
-        The call is cancelled at its receiver when this coroutine is cancelled. Raises ``CallTimeout`` after
-        ``timeout_s``, and the errors of ``runtime.errors`` that a request can be answered with.
+        The call is cancelled at its receiver when this coroutine is cancelled. Raises ``CallTimeout`` after the
+        call's ``timeout_s``, and the errors of ``runtime.errors`` that a request can be answered with.
         """
 
-    def stream(
-        self,
-        deployment: str,
-        method: str,
-        model: str,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        *,
-        request: RequestContext | None,
-        timeout_s: float | None,
-    ) -> AsyncIterator[object]:
+    def stream(self, call: Call) -> AsyncIterator[object]:
         """Yield the items of a generator method. Closing the iterator cancels the call at its receiver."""
 
 

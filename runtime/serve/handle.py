@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import difflib
 import secrets
-import time
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, cast, overload
 
-from runtime.errors import CallCycle, CallTimeout
 from runtime.serve.context import CallTransport, RequestContext, current_replica, request_context
+from runtime.serve.handle_call import PLAIN, HandleCall, HandleOptions
 from runtime.serve.response import DeploymentResponse, DeploymentResponseGenerator
 
 if TYPE_CHECKING:
@@ -39,15 +37,6 @@ REFUSED: Final[dict[str, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class HandleOptions:
-    """What a handle's calls say: the method, the model, and whether the answer is a stream."""
-
-    method_name: str = "__call__"
-    multiplexed_model_id: str = ""
-    stream: bool = False
-
-
 class DeploymentHandle(Generic[ResponseT]):
     """Calls a deployment: ``handle.remote(x)``, ``handle.other_method.remote(x)``.
 
@@ -60,7 +49,7 @@ class DeploymentHandle(Generic[ResponseT]):
         deployment_name: str,
         app_name: str = "default",
         *,
-        options: HandleOptions = HandleOptions(),
+        options: HandleOptions = PLAIN,
         transport: CallTransport | None = None,
     ) -> None:
         """``transport``: how to reach it; None: as the replica that the code runs in does."""
@@ -100,7 +89,7 @@ class DeploymentHandle(Generic[ResponseT]):
         """
         transport = self._transport_here()
         request = request_context.get() or RequestContext(request_id=secrets.token_hex(8), app=self.app_name)
-        call = _Call(self.deployment_name, self._options, args, kwargs, request, transport)
+        call = HandleCall(self.deployment_name, self._options, args, kwargs, request, transport)
         response: DeploymentResponse[Any] | DeploymentResponseGenerator[Any]
         if self._options.stream:
             response = DeploymentResponseGenerator(
@@ -161,91 +150,3 @@ def _check_options(options: Mapping[str, Any]) -> None:
             raise TypeError(f"handle.options() has no {name!r}{meant}")
         if type(value) is not kinds[name]:
             raise TypeError(f"{name} must be of type {kinds[name].__name__}, not {value!r}")
-
-
-@dataclass(slots=True, eq=False)
-class _Call:
-    """One call, ready to be made. Never changed; frozen would cost each call a microsecond."""
-
-    deployment: str
-    options: HandleOptions
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    request: RequestContext
-    transport: CallTransport
-
-    def start(self) -> asyncio.Future[object] | None:
-        """Make the call now, on the transport's loop; None if something has to be awaited first."""
-        if self.args or self.kwargs:
-            arguments = (*self.args, *self.kwargs.values())
-            if any(isinstance(argument, DeploymentResponse) for argument in arguments):
-                return None
-        self._refuse_cycle()
-        return self.transport.start(
-            self.deployment,
-            self.options.method_name,
-            self.options.multiplexed_model_id,
-            self.args,
-            self.kwargs,
-            request=self.request,
-            timeout_s=self._time_left_s(),
-        )
-
-    async def run(self) -> object:
-        args, kwargs = await self._arguments()
-        return await self.transport.call(
-            self.deployment,
-            self.options.method_name,
-            self.options.multiplexed_model_id,
-            args,
-            kwargs,
-            request=self.request,
-            timeout_s=self._time_left_s(),
-        )
-
-    async def stream(self) -> AsyncIterator[object]:
-        args, kwargs = await self._arguments()
-        items = self.transport.stream(
-            self.deployment,
-            self.options.method_name,
-            self.options.multiplexed_model_id,
-            args,
-            kwargs,
-            request=self.request,
-            timeout_s=self._time_left_s(),
-        )
-        try:
-            async for item in items:
-                yield item
-        finally:
-            close = getattr(items, "aclose", None)
-            if close is not None:
-                await close()
-
-    async def _arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Refuse a cycle, then wait for the responses among the arguments."""
-        self._refuse_cycle()
-        args = tuple([await _value(arg) for arg in self.args])
-        return args, {name: await _value(arg) for name, arg in self.kwargs.items()}
-
-    def _refuse_cycle(self) -> None:
-        chain = self.request.chain
-        if self.deployment in chain:
-            path = " → ".join([*chain[chain.index(self.deployment) :], self.deployment])
-            raise CallCycle(
-                f"{self.deployment} is waiting for this request already: {path}",
-                hint="a deployment that waits for itself can block all of its replicas; call the code directly",
-            )
-
-    def _time_left_s(self) -> float | None:
-        deadline = self.request.deadline
-        if deadline is None:
-            return None
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise CallTimeout(f"no time was left for the call of {self.deployment}")
-        return left
-
-
-async def _value(argument: Any) -> Any:
-    return await argument if isinstance(argument, DeploymentResponse) else argument

@@ -10,23 +10,22 @@ import atexit
 import os
 import secrets
 import threading
-from collections.abc import AsyncIterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 from runtime.errors import LinkLost, NotRunning
 from runtime.link.connection import Link
 from runtime.link.endpoint import connect
 from runtime.link.frames import MAGIC, VERSION, Hello
 from runtime.project import Project
-from runtime.serve import calls
-from runtime.serve.context import RequestContext
+from runtime.serve.calls import OnlyCalls
 from runtime.serve.loop_thread import LoopThread
+from runtime.serve.transport import LinkTransport
 
 CONNECT_TIMEOUT_S: Final = 5.0
 CLOSE_TIMEOUT_S: Final = 2.0
 
 
-class RemoteTransport:
+class RemoteTransport(LinkTransport):
     """Calls from outside: one thread with an event loop, one link, made when it is needed and again when lost.
 
     A forked process has neither of its parent's: it makes its own, and leaves the parent's alone.
@@ -54,54 +53,15 @@ class RemoteTransport:
             raise NotRunning(f"this handle of {self.project.name} is closed: the project was taken down here")
         return self._thread.loop
 
-    def start(
-        self,
-        deployment: str,
-        method: str,
-        model: str,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        *,
-        request: RequestContext | None,
-        timeout_s: float | None,
-    ) -> asyncio.Future[object] | None:
+    def link_now(self, deployment: str) -> Link | None:
         link = self._link
-        if link is None or not link.alive:
-            return None
-        return calls.start(link, deployment, method, model, args, kwargs, request=request, timeout_s=timeout_s)
+        return link if link is not None and link.alive else None
 
-    async def call(
-        self,
-        deployment: str,
-        method: str,
-        model: str,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        *,
-        request: RequestContext | None,
-        timeout_s: float | None,
-    ) -> object:
-        link = await self._connected()
-        return await calls.start(link, deployment, method, model, args, kwargs, request=request, timeout_s=timeout_s)
-
-    async def stream(
-        self,
-        deployment: str,
-        method: str,
-        model: str,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        *,
-        request: RequestContext | None,
-        timeout_s: float | None,
-    ) -> AsyncIterator[object]:
-        link = await self._connected()
-        items = calls.stream(link, deployment, method, model, args, kwargs, request=request, timeout_s=timeout_s)
-        try:
-            async for item in items:
-                yield item
-        finally:
-            await items.aclose()
+    async def link(self, deployment: str) -> Link:
+        async with self._connecting:
+            if self._link is None or not self._link.alive:
+                self._link = await self._connect()
+            return self._link
 
     def close(self) -> None:
         """Close the link and end the thread. Calls that are open fail. Idempotent."""
@@ -118,12 +78,6 @@ class RemoteTransport:
         if self._link is not None:
             self._link.close("the script is done")
 
-    async def _connected(self) -> Link:
-        async with self._connecting:
-            if self._link is None or not self._link.alive:
-                self._link = await self._connect()
-            return self._link
-
     async def _connect(self) -> Link:
         """Connect to the first router that answers. Raises ``NotRunning``."""
         sockets = sorted(self.project.sockets.glob("calls-*.sock"))
@@ -131,7 +85,7 @@ class RemoteTransport:
         for socket in sockets:
             try:
                 hello = Hello(MAGIC, VERSION, "handle", f"script-{secrets.token_hex(4)}", self._token())
-                return await connect(f"unix:{socket}", hello, calls.OnlyCalls(), timeout_s=CONNECT_TIMEOUT_S)
+                return await connect(f"unix:{socket}", hello, OnlyCalls(), timeout_s=CONNECT_TIMEOUT_S)
             except (LinkLost, OSError) as exc:
                 why = str(exc)
         raise NotRunning(f"{self.project.name} does not answer: {why}", hint="start it with `mux deploy`")

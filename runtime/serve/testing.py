@@ -11,21 +11,21 @@ import contextlib
 import itertools
 import json as jsonlib
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from runtime.errors import NoSuchThing
+from runtime.link.connection import Link
 from runtime.link.frames import RequestHead
-from runtime.serve import calls
 from runtime.serve.application import Application
-from runtime.serve.context import RequestContext
 from runtime.serve.deployment import Deployment
 from runtime.serve.handle import DeploymentHandle
 from runtime.serve.local_http import HttpAnswer
 from runtime.serve.local_http import request as http_request
 from runtime.serve.local_replica import LocalReplica, ModelRecord
 from runtime.serve.loop_thread import LoopThread
+from runtime.serve.transport import LinkTransport
 
 __all__ = ["HttpAnswer", "ModelRecord", "ServeClient", "client"]
 
@@ -34,7 +34,7 @@ STOP_TIMEOUT_S: Final = 60.0
 MODEL_HEADER: Final = "serve_multiplexed_model_id"
 
 
-class LocalTransport:
+class LocalTransport(LinkTransport):
     """Handle calls between deployments of one test: straight over the callee's link."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -45,52 +45,11 @@ class LocalTransport:
     def loop(self) -> asyncio.AbstractEventLoop:
         return self._loop
 
-    def start(
-        self,
-        deployment: str,
-        method: str,
-        model: str,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        *,
-        request: RequestContext | None,
-        timeout_s: float | None,
-    ) -> asyncio.Future[object]:
-        link = self.replica(deployment).link
-        return calls.start(link, deployment, method, model, args, kwargs, request=request, timeout_s=timeout_s)
+    def link_now(self, deployment: str) -> Link:
+        return self.replica(deployment).link
 
-    async def call(
-        self,
-        deployment: str,
-        method: str,
-        model: str,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        *,
-        request: RequestContext | None,
-        timeout_s: float | None,
-    ) -> object:
-        link = self.replica(deployment).link
-        return await calls.start(link, deployment, method, model, args, kwargs, request=request, timeout_s=timeout_s)
-
-    async def stream(
-        self,
-        deployment: str,
-        method: str,
-        model: str,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        *,
-        request: RequestContext | None,
-        timeout_s: float | None,
-    ) -> AsyncIterator[object]:
-        link = self.replica(deployment).link
-        items = calls.stream(link, deployment, method, model, args, kwargs, request=request, timeout_s=timeout_s)
-        try:
-            async for item in items:
-                yield item
-        finally:
-            await items.aclose()
+    async def link(self, deployment: str) -> Link:
+        return self.replica(deployment).link
 
     def replica(self, deployment: str) -> LocalReplica:
         """Return the replica of a deployment. Raises ``NoSuchThing``."""

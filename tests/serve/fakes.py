@@ -7,7 +7,9 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
-from runtime.serve.context import RequestContext, replica_scope, request_context
+from runtime.serve import calls
+from runtime.serve.codec import decode
+from runtime.serve.context import Call, RequestContext, replica_scope, request_context
 from runtime.serve.multiplexed import find_loaders
 
 
@@ -43,47 +45,34 @@ class FakeTransport:
         self.seen: list[tuple[str, str, str, float | None]] = []
         self.cancelled: list[str] = []
 
-    def start(self, *args: Any, **kwargs: Any) -> None:
+    pack = staticmethod(calls.pack)
+
+    def start(self, call: Call) -> None:
         """Every call is awaited."""
 
-    async def call(
-        self,
-        deployment: str,
-        method: str,
-        model: str,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        *,
-        request: RequestContext | None,
-        timeout_s: float | None,
-    ) -> object:
-        self.seen.append((deployment, method, model, timeout_s))
+    async def call(self, call: Call) -> object:
+        args, kwargs = self._given(call)
         try:
-            return await self.methods[deployment, method](*args, **kwargs)
+            return await self.methods[call.deployment, call.method](*args, **kwargs)
         except asyncio.CancelledError:
-            self.cancelled.append(method)
+            self.cancelled.append(call.method)
             raise
 
-    async def stream(
-        self,
-        deployment: str,
-        method: str,
-        model: str,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        *,
-        request: RequestContext | None,
-        timeout_s: float | None,
-    ) -> AsyncIterator[object]:
-        self.seen.append((deployment, method, model, timeout_s))
+    async def stream(self, call: Call) -> AsyncIterator[object]:
+        args, kwargs = self._given(call)
         ended = False
         try:
-            async for item in self.methods[deployment, method](*args, **kwargs):
+            async for item in self.methods[call.deployment, call.method](*args, **kwargs):
                 yield item
             ended = True
         finally:
             if not ended:
-                self.cancelled.append(method)
+                self.cancelled.append(call.method)
+
+    def _given(self, call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        self.seen.append((call.deployment, call.method, call.model, call.timeout_s))
+        given: tuple[tuple[Any, ...], dict[str, Any]] = decode(*call.arguments)
+        return given
 
 
 @contextlib.contextmanager

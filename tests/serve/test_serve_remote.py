@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,9 @@ from runtime.link.memory import UNREACHABLE
 from runtime.link.stream import Stream, StreamEnded
 from runtime.project import Project
 from runtime.serve import api
+from runtime.serve.calls import pack
 from runtime.serve.codec import Encoded, Incoming, encode
-from runtime.serve.context import RequestContext, request_context
+from runtime.serve.context import Call, RequestContext, request_context
 from runtime.serve.failures import RemoteError, encode_error
 from runtime.serve.remote import RemoteTransport, close_transports, transport_to
 from tests.serve.fakes import until
@@ -71,12 +72,12 @@ class Router:
         await asyncio.gather(*self.tasks, return_exceptions=True)
         await until(lambda: not self.server.links)  # type: ignore[union-attr]
 
-    def opened(self, stream: Stream, kind: int, payload: memoryview, flags: int) -> Call:
+    def opened(self, stream: Stream, kind: int, payload: memoryview, flags: int) -> Served:
         head = decode_head(CallHead, payload)
         self.heads.append(head)
         if head.memory is not None:  # as a replica elsewhere does
             stream.send(REFUSED, encode_head(Refused(UNREACHABLE)))
-        return Call(self, stream, head)
+        return Served(self, stream, head)
 
     def connected(self, link: Link) -> None:
         self.links.append(link)
@@ -88,7 +89,7 @@ class Router:
     def goaway(self, link: Link, reason: str) -> None: ...
 
 
-class Call:
+class Served:
     def __init__(self, router: Router, stream: Stream, head: CallHead) -> None:
         self.router, self.stream, self.call = router, stream, head
         self.arguments = Incoming(head.payload, head.payload_bytes, head.buffers)
@@ -184,9 +185,13 @@ def transport(short_dir: Path, router: Router) -> Iterator[RemoteTransport]:
     made.close()
 
 
+def calling(method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None, **fields: Any) -> Call:
+    return Call("Model", method, "3", pack("Model", method, args, kwargs or {}), **fields)
+
+
 async def call(transport: RemoteTransport, method: str, *args: Any, timeout_s: float | None = 10, **kwargs: Any) -> Any:
     """Call from this loop, as a notebook does: the transport's loop is another."""
-    made = transport.call("Model", method, "3", args, kwargs, request=RequestContext("r1"), timeout_s=timeout_s)
+    made = transport.call(calling(method, args, kwargs, request=RequestContext("r1"), timeout_s=timeout_s))
     return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(made, transport.loop))
 
 
@@ -195,7 +200,7 @@ class TestCalls:
         self, router: Router, transport: RemoteTransport
     ) -> None:
         request = RequestContext("r1", route="/x", chain=("Front",))
-        made = transport.call("Model", "echo", "3", (1,), {"b": 2}, request=request, timeout_s=1.5)
+        made = transport.call(calling("echo", (1,), {"b": 2}, request=request, timeout_s=1.5))
         assert await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(made, transport.loop)) == ((1,), {"b": 2})
         [head] = router.heads
         assert (head.deployment, head.method, head.model, head.request_id) == ("Model", "echo", "3", "r1")
@@ -266,7 +271,7 @@ class TestStreams:
     async def read(self, transport: RemoteTransport, *args: Any, stop_after: int = 10**6) -> list[Any]:
         async def items() -> list[Any]:
             found: list[Any] = []
-            stream = transport.stream("Model", "count", "", args, {}, request=None, timeout_s=10)
+            stream = transport.stream(calling("count", args, timeout_s=10))
             async for item in stream:
                 found.append(item)
                 if len(found) == stop_after:
@@ -286,7 +291,7 @@ class TestStreams:
 
     async def test_a_slow_reader_holds_the_sender_back(self, router: Router, transport: RemoteTransport) -> None:
         async def first_then_wait() -> Any:
-            stream = transport.stream("Model", "count", "", (200, 100_000), {}, request=None, timeout_s=10)
+            stream = transport.stream(calling("count", (200, 100_000), timeout_s=10))
             await anext(stream)
             return stream
 
