@@ -25,7 +25,6 @@ SMALLEST: Final = 256 * KIB  # bytes of arguments; fewer are as fast as body
 LARGEST: Final = 64 * MIB  # one segment
 TOTAL: Final = 128 * MIB  # all segments of one link
 IDLE_S: Final = 10.0  # a segment that nobody wanted for so long is given back to the system
-COPY_STEP: Final = 4 * MIB  # copied at once: fresh pages of so many bytes hold the loop for some milliseconds
 
 _FIRST: Final = 4096  # where the first part begins: copying from page to page is a fifth faster
 _ALIGNMENT: Final = 64
@@ -62,16 +61,17 @@ class Segment:
         self.lent = True
         return True
 
-    async def fill(self, parts: Sequence[memoryview]) -> MemoryHead:
-        """Copy ``parts`` to it, letting the loop turn in between, and return what the call's head says of it."""
+    def fill(self, parts: Sequence[memoryview]) -> MemoryHead:
+        """Copy ``parts`` to it and return what the call's head says of it."""
         with memoryview(self._map) as view:
             for start, part in zip(_starts([len(part) for part in parts]), parts, strict=False):
-                for step in range(0, len(part), COPY_STEP):
-                    piece = part[step : step + COPY_STEP]
-                    view[start + step : start + step + len(piece)] = piece
-                    if len(piece) == COPY_STEP:
-                        await asyncio.sleep(0)
+                view[start : start + len(part)] = part
         return MemoryHead(os.getpid(), self.descriptor, self.size, self._map[:_MARK_BYTES])
+
+    def copied(self, lengths: Sequence[int]) -> list[memoryview]:
+        """Return copies of the parts that it was filled with."""
+        starts = zip(_starts(lengths), lengths, strict=False)
+        return [memoryview(self._map[start : start + length]) for start, length in starts]
 
     def close(self) -> None:
         """Let go of it. Its memory goes with the last receiver's mapping."""

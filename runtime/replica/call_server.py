@@ -112,9 +112,9 @@ class CallWork(Work):
         a slow reader would have all of them in its memory. What waits for credit is a copy: user code may fill its
         array for the next request by then.
         """
+        value = value.owned()
         inline = value.inline if last else b""
-        body = value.body() if last else [memoryview(value.payload), *value.buffers]
-        parts = [part if type(part.obj) is bytes else bytes(part) for part in body]
+        parts = value.body() if last else [memoryview(value.payload), *value.buffers]
         head = ResultHead(kind, len(value.payload), value.lengths, inline)
         self.send(RESULT, encode_head(head), END if last and not parts else 0)
         for number, part in enumerate(parts, 1):

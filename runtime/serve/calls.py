@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Final
 
@@ -66,10 +66,10 @@ class OnlyCalls:
     def goaway(self, link: Link, reason: str) -> None: ...
 
 
-def pack(deployment: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Encoded:
+def pack(deployment: str, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Encoded:
     """Return the arguments of a call, ready to travel. Raises what pickling raises."""
     try:
-        return encode((args, dict(kwargs))) if args or kwargs else NO_ARGUMENTS
+        return encode((tuple(args), dict(kwargs))) if args or kwargs else NO_ARGUMENTS
     except Exception as exc:
         if any(_is_request(value) for value in (*args, *kwargs.values())):
             raise TypeError(

@@ -36,13 +36,23 @@ class Encoded(NamedTuple):
     def lengths(self) -> list[int]:
         return [len(buffer) for buffer in self.buffers]
 
+    def value(self) -> Any:
+        """Unpickle it again: a copy, to write to."""
+        return decode(self.payload, [bytearray(buffer) for buffer in self.buffers])
+
+    def owned(self) -> Encoded:
+        """Return the same with buffers that nobody changes: copies, where they are another object's memory."""
+        if not self.buffers:
+            return self
+        return Encoded(self.payload, [b if type(b.obj) is bytes else memoryview(bytes(b)) for b in self.buffers])
+
     def body(self) -> list[memoryview]:
         """Return what follows the head: the payload if it is not inline, then the buffers."""
         return [memoryview(self.payload), *self.buffers] if len(self.payload) > BODY_CHUNK else self.buffers
 
 
 def encode(obj: object) -> Encoded:
-    """Pickle ``obj``. Buffers of 16 KiB and more are views of the object's own memory: send them before it changes.
+    """Pickle ``obj``. Buffers of 16 KiB and more are views of the object's own memory: ``owned`` ones are not.
 
     NumPy arrays, ``bytearray`` wrapped in ``pickle.PickleBuffer`` and dense CPU tensors of PyTorch go out of band.
     Raises what pickling raises (``TypeError``, ``AttributeError``, ``pickle.PicklingError``).

@@ -81,7 +81,7 @@ class CallTransport(Protocol):
     def loop(self) -> asyncio.AbstractEventLoop:
         """The event loop that ``start``, ``call`` and ``stream`` run on."""
 
-    def pack(self, deployment: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Encoded:
+    def pack(self, deployment: str, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Encoded:
         """Return the arguments of a call, ready to travel; in any thread. Raises what pickling raises."""
 
     def start(self, call: Call) -> asyncio.Future[object] | None:

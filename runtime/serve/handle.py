@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, cast, overload
 
 from runtime.serve.context import CallTransport, RequestContext, current_replica, request_context
 from runtime.serve.handle_call import PLAIN, HandleCall, HandleOptions
-from runtime.serve.response import DeploymentResponse, DeploymentResponseGenerator
+from runtime.serve.response import DeploymentResponse, DeploymentResponseGenerator, running_loop
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -82,7 +82,7 @@ class DeploymentHandle(Generic[ResponseT]):
         )
 
     def remote(self, *args: Any, **kwargs: Any) -> ResponseT:
-        """Start the call and return its response at once.
+        """Start the call and return its response at once. Whatever it was given may be changed from then on.
 
         Responses among the arguments are replaced by their values. Raises ``RuntimeError`` where the handle has no
         way to its deployment: outside a replica, handles come from ``serve.get_deployment_handle``.
@@ -90,14 +90,17 @@ class DeploymentHandle(Generic[ResponseT]):
         transport = self._transport_here()
         request = request_context.get() or RequestContext(request_id=secrets.token_hex(8), app=self.app_name)
         call = HandleCall(self.deployment_name, self._options, args, kwargs, request, transport)
+        loop = transport.loop
+        if self._options.stream or running_loop() is not loop:
+            call.keep()
         response: DeploymentResponse[Any] | DeploymentResponseGenerator[Any]
         if self._options.stream:
             response = DeploymentResponseGenerator(
-                call.stream, transport.loop, request_id=request.request_id, calls=request.calls
+                call.stream, loop, request_id=request.request_id, calls=request.calls
             )
         else:
             response = DeploymentResponse(
-                call.run, transport.loop, start=call.start, request_id=request.request_id, calls=request.calls
+                call.run, loop, start=call.start, request_id=request.request_id, calls=request.calls
             )
         return cast("ResponseT", response)
 

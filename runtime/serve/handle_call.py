@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from runtime.errors import CallCycle, CallTimeout
 from runtime.serve.context import Call, CallTransport, RequestContext
 from runtime.serve.response import DeploymentResponse
+
+if TYPE_CHECKING:
+    from runtime.serve.codec import Encoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,30 +28,66 @@ class HandleOptions:
 PLAIN: Final = HandleOptions()
 
 
-@dataclass(slots=True, eq=False)
 class HandleCall:
-    """One call, ready to be made. Never changed; frozen would cost each call a microsecond."""
+    """One call, ready to be made. Its arguments are what they were at ``.remote()``, whenever its turn comes."""
 
-    deployment: str
-    options: HandleOptions
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    request: RequestContext
-    transport: CallTransport
+    __slots__ = (
+        "_args", "_deployment", "_failure", "_kept", "_kwargs", "_options", "_request", "_responses", "_transport",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        deployment: str,
+        options: HandleOptions,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        request: RequestContext,
+        transport: CallTransport,
+    ) -> None:
+        self._deployment = deployment
+        self._options = options
+        self._args = args
+        self._kwargs = kwargs
+        self._request = request
+        self._transport = transport
+        self._kept: Encoded | None = None
+        self._responses: dict[int | str, DeploymentResponse[Any]] = {}
+        self._failure: Exception | None = None
+
+    def keep(self) -> None:
+        """Pickle the arguments now, but for responses, whose values come later.
+
+        What pickling raises is raised to whoever waits for the answer.
+        """
+        args, kwargs = list(self._args), dict(self._kwargs)
+        self._args, self._kwargs = (), {}
+        named: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
+        self._responses = {name: value for name, value in named if isinstance(value, DeploymentResponse)}
+        for name in self._responses:
+            _put(args, kwargs, name, None)
+        try:
+            self._kept = self._pack(args, kwargs).owned()
+        except Exception as exc:
+            self._failure = exc
 
     def start(self) -> asyncio.Future[object] | None:
         """Make the call now, on the transport's loop; None if something has to be awaited first."""
-        if self.args or self.kwargs:
-            arguments = (*self.args, *self.kwargs.values())
+        if self._args or self._kwargs:
+            arguments = (*self._args, *self._kwargs.values())
             if any(isinstance(argument, DeploymentResponse) for argument in arguments):
+                self.keep()
                 return None
-        return self.transport.start(self._call(self.args, self.kwargs))
+        call = self._call(self._pack(self._args, self._kwargs))
+        future = self._transport.start(call)
+        if future is None:
+            self._kept = call.arguments.owned()
+        return future
 
     async def run(self) -> object:
-        return await self.transport.call(self._call(*await self._arguments()))
+        return await self._transport.call(self._call(await self._arguments()))
 
     async def stream(self) -> AsyncIterator[object]:
-        items = self.transport.stream(self._call(*await self._arguments()))
+        items = self._transport.stream(self._call(await self._arguments()))
         try:
             async for item in items:
                 yield item
@@ -57,37 +96,50 @@ class HandleCall:
             if close is not None:
                 await close()
 
-    def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
-        self._refuse_cycle()
-        method = self.options.method_name
-        arguments = self.transport.pack(self.deployment, method, args, kwargs)
-        model = self.options.multiplexed_model_id
-        return Call(self.deployment, method, model, arguments, self.request, self._time_left_s())
+    def _pack(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Encoded:
+        return self._transport.pack(self._deployment, self._options.method_name, args, kwargs)
 
-    async def _arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Refuse a cycle, then wait for the responses among the arguments."""
+    def _call(self, arguments: Encoded) -> Call:
         self._refuse_cycle()
-        args = tuple([await _value(arg) for arg in self.args])
-        return args, {name: await _value(arg) for name, arg in self.kwargs.items()}
+        method, model = self._options.method_name, self._options.multiplexed_model_id
+        return Call(self._deployment, method, model, arguments, self._request, self._time_left_s())
+
+    async def _arguments(self) -> Encoded:
+        """Return what was kept, with the values of the responses in their places."""
+        self._refuse_cycle()
+        if self._failure is not None:
+            raise self._failure
+        assert self._kept is not None
+        if not self._responses:
+            return self._kept
+        args, kwargs = self._kept.value()
+        given = list(args)
+        for name, response in self._responses.items():
+            _put(given, kwargs, name, await response)
+        return self._pack(given, kwargs)
 
     def _refuse_cycle(self) -> None:
-        chain = self.request.chain
-        if self.deployment in chain:
-            path = " → ".join([*chain[chain.index(self.deployment) :], self.deployment])
+        chain = self._request.chain
+        if self._deployment in chain:
+            path = " → ".join([*chain[chain.index(self._deployment) :], self._deployment])
             raise CallCycle(
-                f"{self.deployment} is waiting for this request already: {path}",
+                f"{self._deployment} is waiting for this request already: {path}",
                 hint="a deployment that waits for itself can block all of its replicas; call the code directly",
             )
 
     def _time_left_s(self) -> float | None:
-        deadline = self.request.deadline
+        deadline = self._request.deadline
         if deadline is None:
             return None
         left = deadline - time.monotonic()
         if left <= 0:
-            raise CallTimeout(f"no time was left for the call of {self.deployment}")
+            raise CallTimeout(f"no time was left for the call of {self._deployment}")
         return left
 
 
-async def _value(argument: Any) -> Any:
-    return await argument if isinstance(argument, DeploymentResponse) else argument
+def _put(args: list[Any], kwargs: dict[str, Any], name: int | str, value: object) -> None:
+    """Set the argument of that position or name."""
+    if isinstance(name, int):
+        args[name] = value
+    else:
+        kwargs[name] = value

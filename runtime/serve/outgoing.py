@@ -24,81 +24,76 @@ class Asker(StreamHandler, Protocol):
 
 
 class Outgoing:
-    """Opens the stream at once if the head has all of the arguments, else as soon as they are in shared memory.
+    """Opens the stream at once. What the head has no room for is copied now, so that the caller may change it.
 
-    What finds no shared memory, or cannot be reached there, goes as body.
+    It goes to shared memory; what finds none there, or cannot be reached in it, goes as body.
     """
 
-    __slots__ = ("_asker", "_ended", "_head", "_link", "_parts", "_segment", "_sending", "_stream")
+    __slots__ = ("_asker", "_head", "_lengths", "_link", "_segment", "_sending", "_stream")
 
     def __init__(self, link: Link, head: CallHead, arguments: Encoded, asker: Asker) -> None:
         """Raises ``LinkLost`` on a dead link."""
         self._link = link
         self._head = head
         self._asker = asker
-        self._ended = False
-        self._parts: Sequence[memoryview] = arguments.body()
         self._segment: Segment | None = None
-        self._stream: Stream | None = None
         self._sending: asyncio.Task[None] | None = None
-        if self._parts:
-            self._sending = link.loop.create_task(self._send(), name=f"arguments of {head.deployment}.{head.method}")
-        else:
-            self._stream = link.open(CALL, encode_head(head), asker, END)
+        parts: Sequence[memoryview] = arguments.body()
+        self._lengths = [len(part) for part in parts]
+        if parts:
+            parts = () if self._put(parts) else arguments.owned().body()
+        self._stream = self._open(parts)
 
     def consumed(self, size: int) -> None:
         """Hand credit for so many bytes of the answer back."""
-        if self._stream is not None:
-            self._stream.consumed(size)
+        self._stream.consumed(size)
 
     def again(self, why: str) -> bool:
         """The call was refused: send its arguments as body if they could not be reached; return whether."""
-        memory = self._link.memory
-        if why != UNREACHABLE or self._head.memory is None or memory is None:
+        memory, segment = self._link.memory, self._segment
+        if why != UNREACHABLE or memory is None or segment is None:
             return False
         memory.unreachable.add(self._head.deployment)
+        parts = segment.copied(self._lengths)
         self._head.memory = None
-        self._give_back()
-        self._stream = None
-        self._sending = self._link.loop.create_task(self._send())
+        self.end()
+        self._stream = self._open(parts)
         return True
 
     def cancel(self) -> None:
         """Nobody waits for the answer any more."""
-        if self._stream is not None:
-            self._stream.cancel()
+        self._stream.cancel()
         self.end()
 
     def end(self) -> None:
         """The call is over. Idempotent."""
-        self._ended = True
-        if self._sending is not None and self._stream is None:
-            self._sending.cancel()  # it gives the segment back itself: it may be filling it
-        else:
-            self._give_back()
+        segment, self._segment = self._segment, None
+        if segment is not None and self._link.memory is not None:
+            self._link.memory.give_back(segment)
 
-    async def _send(self) -> None:
-        link, head, parts = self._link, self._head, self._parts
+    def _put(self, parts: Sequence[memoryview]) -> bool:
+        """Copy ``parts`` to shared memory; return whether there was any."""
+        memory = self._link.memory
+        self._segment = segment = memory.lend(self._head.deployment, self._lengths) if memory is not None else None
+        if segment is not None:
+            self._head.memory = segment.fill(parts)
+        return segment is not None
+
+    def _open(self, parts: Sequence[memoryview]) -> Stream:
         try:
-            if link.memory is not None:
-                lengths = [len(part) for part in parts]
-                self._segment = segment = link.memory.lend(head.deployment, lengths)
-                if segment is not None:
-                    head.memory = await segment.fill(parts)
-                    parts = ()
-            self._stream = stream = link.open(CALL, encode_head(head), self._asker, 0 if parts else END)
+            stream = self._link.open(CALL, encode_head(self._head), self._asker, 0 if parts else END)
+        except LinkLost:
+            self.end()
+            raise
+        if parts:
+            self._sending = self._link.loop.create_task(self._send(stream, parts))
+        return stream
+
+    async def _send(self, stream: Stream, parts: Sequence[memoryview]) -> None:
+        try:
             with suppress(StreamStopped, StreamEnded, LinkLost):  # the peer has answered, or the handler was told
                 for number, part in enumerate(parts, 1):
                     await stream.send_body(part, end=number == len(parts))
         except Exception as exc:  # whatever it is, somebody waits
             self._asker.fail(exc)
-            if self._stream is not None:
-                self._stream.cancel()
-        finally:
-            if self._ended:
-                self._give_back()
-
-    def _give_back(self) -> None:
-        segment, self._segment = self._segment, None
-        if segment is not None and self._link.memory is not None:
-            self._link.memory.give_back(segment)
+            stream.cancel()

@@ -13,7 +13,7 @@ from runtime.errors import CallCancelled
 from runtime.serve.context import OpenCalls
 
 R = TypeVar("R")
-_running_loop = asyncio._get_running_loop  # None where there is none: an exception less for each call
+running_loop = asyncio._get_running_loop  # None where there is none: an exception less for each call
 
 
 class DeploymentResponse(Generic[R]):
@@ -41,7 +41,7 @@ class DeploymentResponse(Generic[R]):
         self._calls = calls
         self._thread = 0  # the loop's, where the call was made on it
         self._work: asyncio.Future[R] | concurrent.futures.Future[R]
-        if _running_loop() is loop:
+        if running_loop() is loop:
             self._thread = threading.get_ident()
             self._work = _begun(start, loop) or loop.create_task(call())
         else:
@@ -58,7 +58,7 @@ class DeploymentResponse(Generic[R]):
 
         The call goes on after a timeout. On an event loop it would block what it waits for: ``RuntimeError``.
         """
-        if _running_loop() is not None:
+        if running_loop() is not None:
             raise RuntimeError("response.result() blocks, and this is an event loop: use `await response`")
         future = self._work
         if isinstance(future, asyncio.Future):
@@ -147,7 +147,7 @@ class DeploymentResponseGenerator(Generic[R]):
         self._name = object()  # what ``calls`` knows it by: held there itself, it would never be given up
         if calls is not None:
             calls.add(self._name, _weakly(self._stop))
-        if _running_loop() is loop:
+        if running_loop() is loop:
             self._begin()
         else:
             loop.call_soon_threadsafe(self._begin)
@@ -160,7 +160,7 @@ class DeploymentResponseGenerator(Generic[R]):
         return self
 
     async def __anext__(self) -> R:
-        if _running_loop() is self._loop:
+        if running_loop() is self._loop:
             return await self._next()
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._next(), self._loop))
 
@@ -168,7 +168,7 @@ class DeploymentResponseGenerator(Generic[R]):
         return self
 
     def __next__(self) -> R:
-        if _running_loop() is not None:
+        if running_loop() is not None:
             raise RuntimeError("iterating a response blocks, and this is an event loop: use `async for`")
         try:
             return asyncio.run_coroutine_threadsafe(self._next(), self._loop).result()
@@ -214,7 +214,7 @@ class DeploymentResponseGenerator(Generic[R]):
             self._step = None
 
     def _stop(self) -> None:
-        if _running_loop() is self._loop:
+        if running_loop() is self._loop:
             self._close()
         else:
             self._loop.call_soon_threadsafe(self._close)

@@ -71,8 +71,8 @@ def lend(memory: Memory, size: int = MIB) -> Segment:
     return segment
 
 
-async def filled(segment: Segment, *parts: bytes) -> MemoryHead:
-    return await segment.fill([memoryview(part) for part in parts])
+def filled(segment: Segment, *parts: bytes) -> MemoryHead:
+    return segment.fill([memoryview(part) for part in parts])
 
 
 def open_files() -> int:
@@ -83,20 +83,20 @@ async def test_parts_lie_where_the_reader_finds_them(memory: Memory) -> None:
     parts = [b"a" * 1000, b"", b"b" * (5 * MIB), b"c"]
     segment = memory.lend("Model", [len(part) for part in parts])
     assert segment is not None
-    read = borrow(await filled(segment, *parts), [len(part) for part in parts])
+    read = borrow(filled(segment, *parts), [len(part) for part in parts])
     assert [bytes(part) for part in read] == parts
     assert not any(part.readonly for part in read)
 
 
 async def test_a_segment_is_used_again_only_when_the_readers_last_part_has_gone(memory: Memory) -> None:
     first = lend(memory)
-    [read] = borrow(await filled(first, b"1" * MIB), [MIB])
+    [read] = borrow(filled(first, b"1" * MIB), [MIB])
     piece = read[10:20]
     del read
     memory.give_back(first)
     second = lend(memory)
     assert second is not first
-    await filled(second, b"2" * MIB)
+    filled(second, b"2" * MIB)
     assert bytes(piece) == b"1" * 10
     del piece
     memory.give_back(second)
@@ -109,7 +109,7 @@ async def test_what_is_lent_is_not_lent_twice(memory: Memory) -> None:
 
 async def test_a_late_reader_of_a_segment_that_is_used_again_is_told(memory: Memory) -> None:
     segment = lend(memory)
-    old = await filled(segment, b"1" * MIB)
+    old = filled(segment, b"1" * MIB)
     memory.give_back(segment)
     assert lend(memory) is segment
     before = open_files()
@@ -120,7 +120,7 @@ async def test_a_late_reader_of_a_segment_that_is_used_again_is_told(memory: Mem
 
 async def test_a_reference_that_leads_nowhere_is_an_os_error(memory: Memory, tmp_path: Path) -> None:
     segment = lend(memory)
-    head = await filled(segment, b"1" * MIB)
+    head = filled(segment, b"1" * MIB)
     with (tmp_path / "file").open("w+b") as other, pytest.raises(OSError, match="Invalid argument"):
         borrow(msgspec.structs.replace(head, descriptor=other.fileno()), [MIB])
     with pytest.raises(OSError, match="no segment"):
@@ -135,7 +135,7 @@ async def test_memory_is_bounded_and_idle_segments_make_room(memory: Memory) -> 
     small = [lend(memory, MIB) for _ in range(3)]
     assert sum(segment.size for segment in small) == 6 * MIB
     assert memory.lend("Model", [4 * MIB]) is None
-    [held] = borrow(await filled(small[0], b"1" * MIB), [MIB])
+    [held] = borrow(filled(small[0], b"1" * MIB), [MIB])
     for segment in small:
         memory.give_back(segment)
     assert lend(memory, 5 * MIB).size == 6 * MIB
@@ -189,7 +189,7 @@ sys.stdin.read()
 
 async def test_a_reader_that_is_killed_holds_nothing(memory: Memory) -> None:
     segment = lend(memory)
-    head = encode_head(await filled(segment, b"xyz" + bytes(MIB - 3))).hex()
+    head = encode_head(filled(segment, b"xyz" + bytes(MIB - 3))).hex()
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-c", READER, head, str(MIB), stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -223,7 +223,7 @@ async def test_nothing_is_left_to_the_collector(memory: Memory) -> None:
     gc.disable()
     try:
         before = open_files()
-        head = await filled(lend(memory), b"1" * MIB)
+        head = filled(lend(memory), b"1" * MIB)
         parts = borrow(head, [MIB])
         assert open_files() == before + 3  # the segment's own, its mapping's, and the reader's mapping's
         del parts

@@ -221,6 +221,24 @@ class TestCalls:
         await call(transport, "echo", array, text)
         assert [head.memory is None for head in router.heads] == [False, True, True], "it is not tried again"
 
+    async def test_a_call_that_goes_again_as_body_carries_what_it_was_given(
+        self, router: Router, transport: RemoteTransport
+    ) -> None:
+        numpy = pytest.importorskip("numpy")
+        await call(transport, "echo")
+
+        async def changing() -> Any:
+            array = numpy.zeros(400_000)
+            answer = transport.start(calling("echo", (array,)))
+            assert answer is not None
+            array[:] = 1
+            return await answer
+
+        answer = asyncio.run_coroutine_threadsafe(changing(), transport.loop)
+        (got,), _ = await asyncio.wrap_future(answer)
+        assert [head.memory is None for head in router.heads] == [True, False, True]
+        assert not got.any()
+
     async def test_an_exception_has_the_remote_traceback_as_its_cause(
         self, router: Router, transport: RemoteTransport
     ) -> None:
