@@ -190,13 +190,14 @@ def test_a_script_runs_itself_and_takes_everything_down(home: Path) -> None:
 def test_blocking_ends_on_sigterm_and_takes_everything_down(home: Path) -> None:
     script = start(home, APP + BLOCKING)
     assert script.stdout is not None
+    assert script.stderr is not None
     assert script.stdout.readline() == "running\n"
     port = script.args[-1]  # type: ignore[index]
     assert b"model bar" in urllib.request.urlopen(f"http://127.0.0.1:{port!s}", timeout=20).read()
+    assert any(f"http://127.0.0.1:{port!s} answers; `mux logs -f -p " in line for line in script.stderr)  # it waits now
     script.send_signal(signal.SIGTERM)
     _, err = script.communicate(timeout=60)
     assert script.returncode == 0, err
-    assert f"http://127.0.0.1:{port!s} answers; `mux logs -f -p " in err
 
 
 def test_an_application_that_cannot_start_shows_the_users_traceback(home: Path) -> None:
