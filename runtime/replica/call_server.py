@@ -62,7 +62,7 @@ class CallWork(Work):
             await self._arrived
         if self.call.memory is not None and not self._borrow(self.call.memory):
             return
-        args, kwargs = self._arguments.value()
+        args, kwargs = self._given()
         value = await self.host.servable.call(self, self.call.method, args, kwargs)
         del args, kwargs  # they may lie on the caller's memory, which it can use again when they are gone
         if self.call.streaming:
@@ -70,6 +70,18 @@ class CallWork(Work):
         else:
             await self._send("value", self._encoded(_single(value, self.call.method)), last=True)
         self.status = 200
+
+    def _given(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        try:
+            given: tuple[tuple[Any, ...], dict[str, Any]] = self._arguments.value()
+        except AttributeError as exc:
+            if "__main__" not in str(exc):
+                raise
+            raise TypeError(
+                f"the arguments of {self.host.deployment}.{self.call.method} hold something of the caller's __main__, "
+                "which a replica cannot import: define it in a module of its own"
+            ) from exc
+        return given
 
     def _borrow(self, memory: MemoryHead) -> bool:
         """Lay the arguments on the caller's memory; where that cannot be reached, have them sent as body."""

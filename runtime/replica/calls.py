@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 
 from runtime.link.connection import Link
@@ -18,9 +19,16 @@ class LinkCalls(LinkTransport):
         self._loop = loop
         self._own = own
         self._turn = 0
+        self._process = os.getpid()
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
+        """Raises ``RuntimeError`` in a forked process: the loop runs in the replica alone."""
+        if self._process != os.getpid():
+            raise RuntimeError(
+                "a process that a replica has forked cannot call deployments: call in the replica and hand the result "
+                "over, or use serve.get_deployment_handle() in a process that was started afresh"
+            )
         return self._loop
 
     def link_now(self, deployment: str) -> Link | None:

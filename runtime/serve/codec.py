@@ -9,7 +9,7 @@ import copyreg
 import io
 import pickle
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from runtime.errors import ProtocolError
@@ -36,9 +36,9 @@ class Encoded(NamedTuple):
     def lengths(self) -> list[int]:
         return [len(buffer) for buffer in self.buffers]
 
-    def value(self) -> Any:
-        """Unpickle it again: a copy, to write to."""
-        return decode(self.payload, [bytearray(buffer) for buffer in self.buffers])
+    def joined(self, values: Mapping[int | str, object]) -> Encoded:
+        """Return it, a pickle of (args, kwargs), with ``values`` by position or name put into it where it is read."""
+        return encode(_Joined(self, values))
 
     def owned(self) -> Encoded:
         """Return the same with buffers that nobody changes: copies, where they are another object's memory."""
@@ -49,6 +49,29 @@ class Encoded(NamedTuple):
     def body(self) -> list[memoryview]:
         """Return what follows the head: the payload if it is not inline, then the buffers."""
         return [memoryview(self.payload), *self.buffers] if len(self.payload) > BODY_CHUNK else self.buffers
+
+
+class _Joined:
+    """Arguments that were pickled before all of them were there. Unpickled, it is (args, kwargs)."""
+
+    def __init__(self, early: Encoded, late: Mapping[int | str, object]) -> None:
+        self._early = early
+        self._late = dict(late)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        buffers = [pickle.PickleBuffer(bytearray(buffer)) for buffer in self._early.buffers]  # for arrays to write to
+        return _join, (self._early.payload, buffers, self._late)
+
+
+def _join(payload: bytes, buffers: list[Any], late: dict[int | str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    args, kwargs = decode(payload, buffers)
+    given = list(args)
+    for name, value in late.items():
+        if isinstance(name, int):
+            given[name] = value
+        else:
+            kwargs[name] = value
+    return tuple(given), kwargs
 
 
 def encode(obj: object) -> Encoded:

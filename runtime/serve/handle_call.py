@@ -64,7 +64,10 @@ class HandleCall:
         named: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
         self._responses = {name: value for name, value in named if isinstance(value, DeploymentResponse)}
         for name in self._responses:
-            _put(args, kwargs, name, None)
+            if isinstance(name, int):
+                args[name] = None
+            else:
+                kwargs[name] = None
         try:
             self._kept = self._pack(args, kwargs).owned()
         except Exception as exc:
@@ -112,11 +115,7 @@ class HandleCall:
         assert self._kept is not None
         if not self._responses:
             return self._kept
-        args, kwargs = self._kept.value()
-        given = list(args)
-        for name, response in self._responses.items():
-            _put(given, kwargs, name, await response)
-        return self._pack(given, kwargs)
+        return self._kept.joined({name: await response.shared() for name, response in self._responses.items()})
 
     def _refuse_cycle(self) -> None:
         chain = self._request.chain
@@ -135,11 +134,3 @@ class HandleCall:
         if left <= 0:
             raise CallTimeout(f"no time was left for the call of {self._deployment}")
         return left
-
-
-def _put(args: list[Any], kwargs: dict[str, Any], name: int | str, value: object) -> None:
-    """Set the argument of that position or name."""
-    if isinstance(name, int):
-        args[name] = value
-    else:
-        kwargs[name] = value

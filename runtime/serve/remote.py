@@ -10,6 +10,7 @@ import atexit
 import os
 import secrets
 import threading
+import weakref
 from typing import Final
 
 from runtime.errors import LinkLost, NotRunning
@@ -34,21 +35,29 @@ class RemoteTransport(LinkTransport):
     def __init__(self, project: Project) -> None:
         self.project = project
         self._inherited: list[object] = []  # kept: their end is the parent's
+        self._lock = threading.Lock()
         self._begin()
+        _all.add(self)
         atexit.register(self.close)
 
     def _begin(self) -> None:
-        self._process = os.getpid()
         self._thread = LoopThread("mux-handles")
         self._link: Link | None = None
         self._connecting = asyncio.Lock()
+        self._process = os.getpid()  # last: other threads look at it first
+
+    def forked(self) -> None:
+        """Take new locks in a child process: a thread that is not there may have held the old ones."""
+        self._lock = threading.Lock()
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """Raises ``NotRunning`` once it was closed."""
         if self._process != os.getpid():
-            self._inherited += (self._thread, self._link)
-            self._begin()
+            with self._lock:
+                if self._process != os.getpid():
+                    self._inherited += (self._thread, self._link)
+                    self._begin()
         if not self._thread.is_running:
             raise NotRunning(f"this handle of {self.project.name} is closed: the project was taken down here")
         return self._thread.loop
@@ -94,6 +103,7 @@ class RemoteTransport(LinkTransport):
         return (self.project.root / "calls.token").read_text().strip()
 
 
+_all: weakref.WeakSet[RemoteTransport] = weakref.WeakSet()
 _transports: dict[str, RemoteTransport] = {}
 _transports_lock = threading.Lock()
 
@@ -105,6 +115,16 @@ def transport_to(project: Project) -> RemoteTransport:
         if transport is None or not transport.is_open:
             transport = _transports[str(project.root)] = RemoteTransport(project)
         return transport
+
+
+def _forked() -> None:
+    global _transports_lock
+    _transports_lock = threading.Lock()
+    for transport in _all:
+        transport.forked()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def close_transports() -> None:

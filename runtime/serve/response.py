@@ -6,20 +6,43 @@ import asyncio
 import concurrent.futures
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator
-from typing import Any, Generic, NoReturn, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from dataclasses import dataclass
+from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from runtime.errors import CallCancelled
 from runtime.serve.context import OpenCalls
 
 R = TypeVar("R")
+T = TypeVar("T")
 running_loop = asyncio._get_running_loop  # None where there is none: an exception less for each call
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[T]):
+    """What came of something in another thread: between two kinds of futures, exceptions lose their cause or kind."""
+
+    value: T | None = None
+    error: Exception | None = None
+
+    def get(self) -> T:
+        if self.error is not None:
+            raise self.error
+        return cast("T", self.value)
+
+
+async def _outcome(work: Awaitable[T]) -> Outcome[T]:
+    try:
+        return Outcome(await work)
+    except Exception as exc:
+        return Outcome(error=exc)
 
 
 class DeploymentResponse(Generic[R]):
     """The result of a call, which has started already: ``await`` it, or ``.result()`` it from a thread.
 
-    It may be passed as an argument of another handle call, which then gets its value.
+    Cancelling a task that awaits it cancels the call. It may be passed as an argument of other handle calls, which then
+    get its value, and leave it alone when they are cancelled.
     """
 
     def __init__(
@@ -40,12 +63,12 @@ class DeploymentResponse(Generic[R]):
         self._cancelled = False
         self._calls = calls
         self._thread = 0  # the loop's, where the call was made on it
-        self._work: asyncio.Future[R] | concurrent.futures.Future[R]
+        self._work: asyncio.Future[R] | concurrent.futures.Future[Outcome[R]]
         if running_loop() is loop:
             self._thread = threading.get_ident()
             self._work = _begun(start, loop) or loop.create_task(call())
         else:
-            self._work = asyncio.run_coroutine_threadsafe(call(), loop)
+            self._work = asyncio.run_coroutine_threadsafe(_outcome(call()), loop)
         if calls is not None:
             calls.add(self, self._stop)
         self._work.add_done_callback(self._ended)
@@ -62,15 +85,14 @@ class DeploymentResponse(Generic[R]):
             raise RuntimeError("response.result() blocks, and this is an event loop: use `await response`")
         future = self._work
         if isinstance(future, asyncio.Future):
-            future = asyncio.run_coroutine_threadsafe(self._wait(), self._loop)
+            future = asyncio.run_coroutine_threadsafe(_outcome(self._wait()), self._loop)
         try:
-            return future.result(timeout_s)
+            outcome = future.result(timeout_s)
         except concurrent.futures.CancelledError:
             self._raise_cancelled()
         except TimeoutError:
-            if future.done():
-                raise  # the call's own, not this wait's
             raise TimeoutError(f"no result within {timeout_s:g} s (request {self.request_id})") from None
+        return outcome.get()
 
     def cancel(self) -> None:
         """Give the call up: its receiver is told, and waiting for the result raises ``CallCancelled``."""
@@ -81,17 +103,22 @@ class DeploymentResponse(Generic[R]):
         """Return whether ``cancel`` was called; the call may have ended before it."""
         return self._cancelled
 
-    async def _wait(self) -> R:
+    async def shared(self) -> R:
+        """As awaiting it does, but whoever is cancelled meanwhile leaves the call to those who need it, too."""
+        return await self._wait(shared=True)
+
+    async def _wait(self, *, shared: bool = False) -> R:
         work = self._work
-        if isinstance(work, asyncio.Future):
-            if threading.get_ident() != self._thread:  # cheaper to ask for than the running loop
-                work = asyncio.run_coroutine_threadsafe(self._wait(), self._loop)
-                return await asyncio.wrap_future(work)
-            waiting: asyncio.Future[R] = work
-        else:
-            waiting = asyncio.wrap_future(work)
+        if not isinstance(work, asyncio.Future):
+            return (await self._settled(asyncio.wrap_future(work), shared)).get()
+        if threading.get_ident() != self._thread:  # cheaper to ask for than the running loop
+            there = asyncio.run_coroutine_threadsafe(_outcome(self._wait(shared=shared)), self._loop)
+            return (await asyncio.wrap_future(there)).get()
+        return await self._settled(work, shared)
+
+    async def _settled(self, work: asyncio.Future[T], shared: bool) -> T:
         try:
-            return await waiting
+            return await (asyncio.shield(work) if shared else work)
         except asyncio.CancelledError:
             current = asyncio.current_task()
             if self._cancelled or (current is not None and not current.cancelling()):
@@ -107,7 +134,7 @@ class DeploymentResponse(Generic[R]):
         else:
             self._work.cancel()
 
-    def _ended(self, work: asyncio.Future[R] | concurrent.futures.Future[R]) -> None:
+    def _ended(self, work: asyncio.Future[Any] | concurrent.futures.Future[Any]) -> None:
         if self._calls is not None:
             self._calls.discard(self)
         if not work.cancelled():
@@ -142,6 +169,7 @@ class DeploymentResponseGenerator(Generic[R]):
         self._items: AsyncIterator[R] | None = None
         self._step: asyncio.Task[R] | None = None  # asking for an item now
         self._closing: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()  # of those who ask for an item, one after the other
         self._cancelled = False
         self._ended = False
         self._name = object()  # what ``calls`` knows it by: held there itself, it would never be given up
@@ -162,7 +190,8 @@ class DeploymentResponseGenerator(Generic[R]):
     async def __anext__(self) -> R:
         if running_loop() is self._loop:
             return await self._next()
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._next(), self._loop))
+        there = asyncio.run_coroutine_threadsafe(_outcome(self._next()), self._loop)
+        return (await asyncio.wrap_future(there)).get()
 
     def __iter__(self) -> DeploymentResponseGenerator[R]:
         return self
@@ -171,11 +200,12 @@ class DeploymentResponseGenerator(Generic[R]):
         if running_loop() is not None:
             raise RuntimeError("iterating a response blocks, and this is an event loop: use `async for`")
         try:
-            return asyncio.run_coroutine_threadsafe(self._next(), self._loop).result()
-        except StopAsyncIteration:
-            raise StopIteration from None
+            outcome = asyncio.run_coroutine_threadsafe(_outcome(self._next()), self._loop).result()
         except concurrent.futures.CancelledError:
             raise self._gone() from None
+        if isinstance(outcome.error, StopAsyncIteration):
+            raise StopIteration
+        return outcome.get()
 
     def cancel(self) -> None:
         """Give the call up: its receiver is told, and asking for another item raises ``CallCancelled``."""
@@ -193,6 +223,10 @@ class DeploymentResponseGenerator(Generic[R]):
             self._step.add_done_callback(_seen)
 
     async def _next(self) -> R:
+        async with self._turn:
+            return await self._asked()
+
+    async def _asked(self) -> R:
         if self._cancelled:
             raise self._gone()
         if self._ended or self._items is None:
@@ -205,7 +239,7 @@ class DeploymentResponseGenerator(Generic[R]):
             current = asyncio.current_task()
             if current is not None and not current.cancelling():
                 raise self._gone() from None
-            self._stop()
+            self.cancel()  # the item is lost: to go on would look as if it had never been
             raise
         except BaseException:
             self._finish()

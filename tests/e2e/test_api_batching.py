@@ -51,7 +51,7 @@ def test_eight_models_fill_their_batches_as_one_does(url: str) -> None:
     one = asyncio.run(average_batch(url, 1))
     eight = asyncio.run(average_batch(url, 8))
     assert one > 6
-    assert eight >= 0.8 * one  # 0.9 on a quiet machine
+    assert eight >= 0.9 * one
 
 
 def test_a_failing_batch_fails_its_own_members_only(url: str) -> None:

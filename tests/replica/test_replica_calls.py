@@ -12,9 +12,11 @@ import pytest
 from runtime.errors import NoReplicas
 from runtime.link.endpoint import listen
 from runtime.link.frames import MAGIC, VERSION, CallHead, Hello
+from runtime.replica.calls import LinkCalls
 from runtime.replica.router_link import RouterLink
 from runtime.serve.calls import OnlyCalls
 from runtime.serve.codec import encode
+from runtime.serve.handle import DeploymentHandle
 from tests.replica.fakes import running
 from tests.serve.fakes import until
 
@@ -97,6 +99,15 @@ async def test_calls_go_out_and_come_back(app: App, short_dir: Path, path: str, 
     async with running(short_dir, import_path=f"{app(CALLS)}:Model") as replica:
         answer = await replica.router.request(path)
         assert (answer.status, answer.json) == (200, expected)
+
+
+async def test_a_process_that_a_replica_has_forked_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    transport = LinkCalls(list, loop, None)  # type: ignore[arg-type]
+    assert transport.loop is loop
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    with pytest.raises(RuntimeError, match="that a replica has forked"):
+        DeploymentHandle("Other", transport=transport).remote()
 
 
 async def test_a_call_names_its_own_model(app: App, short_dir: Path) -> None:

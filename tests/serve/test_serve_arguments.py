@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
 
 from runtime import serve
+from runtime.serve.codec import Encoded
 from runtime.serve.context import Call
 from runtime.serve.handle import DeploymentHandle
 from tests.serve.fakes import FakeTransport
@@ -42,6 +44,9 @@ EXPECTED = [(number, {number}, 7) for number in range(COUNT)]
 class Callee:
     def seven(self) -> int:
         return 7
+
+    async def accept(self, argument: OnlyThere, other: int) -> int:
+        return other
 
     def tell(self, argument: Given, other: int) -> tuple[int, set[int], int]:
         argument["array"] += 0  # it is the callee's own, to write to
@@ -105,6 +110,38 @@ def caller() -> Iterator[DeploymentHandle]:
 @pytest.mark.parametrize("how", ["awaiting", "streaming", "chaining", "blocking"])
 def test_they_are_what_they_were_at_remote(caller: DeploymentHandle, how: str, size: int) -> None:
     assert caller.options(method_name=how).remote(size).result(timeout_s=30) == EXPECTED
+
+
+class OnlyThere:
+    """Refuses to be rebuilt in the thread that pickled it."""
+
+    def __init__(self, thread: int) -> None:
+        self.thread = thread
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return rebuilt, (threading.get_ident(),)
+
+
+def rebuilt(thread: int) -> OnlyThere:
+    assert threading.get_ident() != thread, "rebuilt where it came from"
+    return OnlyThere(thread)
+
+
+@pytest.mark.parametrize("beside", [1, None])
+def test_they_are_rebuilt_at_the_receiver_alone(caller: DeploymentHandle, beside: int | None) -> None:
+    """Also beside a response: what was pickled early is not unpickled when its value comes."""
+    seven = DeploymentHandle("Callee", transport=caller._transport).seven
+    accept = DeploymentHandle("Callee", transport=caller._transport).accept
+    assert accept.remote(OnlyThere(0), other=beside or seven.remote()).result(timeout_s=20) == (beside or 7)
+
+
+def test_a_class_of_the_callers_main_is_named_as_the_reason(caller: DeploymentHandle) -> None:
+    transport = caller._transport
+    assert transport is not None
+    call = Call("Callee", "tell", "", Encoded(b"c__main__\nOnlyInTheScript\n.", []))
+    with pytest.raises(TypeError, match=r"Callee\.tell hold something of the caller's __main__") as caught:
+        asyncio.run_coroutine_threadsafe(transport.call(call), transport.loop).result(timeout=20)
+    assert "OnlyInTheScript" in str(caught.value.__cause__)
 
 
 @pytest.mark.anyio

@@ -249,6 +249,24 @@ class TestStreams:
         with pytest.raises(asyncio.CancelledError):
             await reader
         await until(lambda: backend.transport.cancelled == ["endless"])
+        with pytest.raises(CallCancelled):  # an end would look as if that had been all
+            await anext(items)
+
+    async def test_several_readers_share_the_items(self) -> None:
+        backend = Backend()
+        items = backend.handle.options(stream=True).count.remote(60)
+        got: list[int] = []
+
+        async def read() -> None:
+            async for item in items:
+                got.append(item)
+                await asyncio.sleep(0)
+
+        await asyncio.gather(read(), read(), read())
+        assert sorted(got) == list(range(60))
+        items = backend.handle.options(stream=True).count.remote(60)
+        parts = await asyncio.gather(*(in_thread(lambda: list(items)) for _ in range(3)))
+        assert sorted(item for part in parts for item in part) == list(range(60))
 
     async def test_a_reader_that_breaks_off_gives_the_call_up(self) -> None:
         backend = Backend()
@@ -287,6 +305,24 @@ class TestCancellation:
             await response
         assert response.cancelled()
         assert backend.transport.cancelled == ["wait"]
+
+    @pytest.mark.parametrize("where", ["loop", "thread"])
+    async def test_a_cancelled_call_leaves_the_responses_among_its_arguments_alone(self, where: str) -> None:
+        backend = Backend()
+        shared = backend.handle.wait.remote()
+        make = backend.handle.wait.remote
+        if where == "thread":
+            shared = await in_thread(make)
+        one, two = backend.handle.remote(shared), backend.handle.remote(shared)
+        if where == "thread":
+            one = await in_thread(lambda: backend.handle.remote(shared))
+        await until(lambda: backend.started >= 1)
+        one.cancel()
+        with pytest.raises(CallCancelled):
+            await one
+        backend.gate.set()
+        assert await two == "donedone"
+        assert await shared == "done"
 
     async def test_a_cancelled_awaiter_takes_its_call_along(self) -> None:
         backend = Backend()

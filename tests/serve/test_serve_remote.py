@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,7 @@ from runtime.serve.calls import pack
 from runtime.serve.codec import Encoded, Incoming, encode
 from runtime.serve.context import Call, RequestContext, request_context
 from runtime.serve.failures import RemoteError, encode_error
+from runtime.serve.handle import DeploymentHandle
 from runtime.serve.remote import RemoteTransport, close_transports, transport_to
 from tests.serve.fakes import until
 
@@ -128,6 +131,9 @@ class Served:
 
     async def time_out(self) -> None:
         await self.send("error", encode_error(TimeoutError("of the user's own"), "there"), last=True)
+
+    async def give_up(self) -> None:
+        await self.send("error", encode_error(concurrent.futures.CancelledError(), "there"), last=True)
 
     async def refuse(self) -> None:
         self.stream.send(REFUSED, encode_head(Refused("full", FailureHead("queue_full", "no room", 2.0))))
@@ -254,6 +260,26 @@ class TestCalls:
             await call(transport, "time_out")
         assert not isinstance(caught.value, CallTimeout)
 
+    @pytest.mark.parametrize("name", ["time_out", "give_up"])
+    async def test_exceptions_keep_their_kind_and_cause_between_threads(
+        self, router: Router, transport: RemoteTransport, name: str
+    ) -> None:
+        method = DeploymentHandle("Model", transport=transport).options(method_name=name)
+        kind = TimeoutError if name == "time_out" else concurrent.futures.CancelledError
+
+        def cause(ask: Callable[[], object]) -> BaseException | None:
+            """Look at the exception in the thread: raised out of ``asyncio.to_thread``, it would be changed there."""
+            with pytest.raises(kind) as caught:
+                ask()
+            return caught.value.__cause__
+
+        ways = [lambda: method.remote().result(timeout_s=10), lambda: list(method.options(stream=True).remote())]
+        for way in ways:
+            assert isinstance(await asyncio.to_thread(cause, way), RemoteError)
+        with pytest.raises(kind) as caught:
+            await method.remote()
+        assert isinstance(caught.value.__cause__, RemoteError)
+
     async def test_a_refusal_is_the_error_it_names(self, router: Router, transport: RemoteTransport) -> None:
         with pytest.raises(QueueFull) as caught:
             await call(transport, "refuse")
@@ -360,7 +386,9 @@ class TestHandles:
             if child == 0:
                 code = 1
                 try:
-                    code = 0 if handle.echo.remote(2).result(timeout_s=10) == ((2,), {}) else 2
+                    with ThreadPoolExecutor(8) as threads:  # whose first calls are at once
+                        asked = threads.map(lambda x: handle.echo.remote(x).result(timeout_s=10), range(8))
+                    code = 0 if list(asked) == [((x,), {}) for x in range(8)] else 2
                     transport.close()
                 finally:
                     os._exit(code)

@@ -17,7 +17,7 @@ class Batched:
     async def get_model(self, model_id: str) -> str:
         return model_id
 
-    @serve.batch(max_batch_size=8, batch_wait_timeout_s=0.05)
+    @serve.batch(max_batch_size=8, batch_wait_timeout_s=0.25)
     async def predict(self, xs: list[int]) -> list[dict[str, Any]]:
         model = await self.get_model(serve.get_multiplexed_model_id())
         await asyncio.sleep(0.005)
