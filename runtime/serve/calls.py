@@ -32,6 +32,7 @@ async def stream(link: Link, call: Call) -> AsyncGenerator[object, None]:
     timeout_s = call.timeout_s
     deadline = link.loop.time() + timeout_s if timeout_s is not None else None
     answers = Answers(link, _head(call, streaming=True), call.arguments)
+    del call  # and with it its arguments, which are on their way
     try:
         while True:
             async with asyncio.timeout_at(deadline) if deadline is not None else nullcontext():

@@ -112,10 +112,10 @@ class HandleCall:
         self._refuse_cycle()
         if self._failure is not None:
             raise self._failure
-        assert self._kept is not None
-        if not self._responses:
-            return self._kept
-        return self._kept.joined({name: await response.shared() for name, response in self._responses.items()})
+        late = {name: await response.shared() for name, response in self._responses.items()}
+        kept, self._kept = self._kept, None  # its memory is the call's alone
+        assert kept is not None
+        return kept.joined(late) if late else kept
 
     def _refuse_cycle(self) -> None:
         chain = self._request.chain

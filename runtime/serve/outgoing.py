@@ -82,7 +82,7 @@ class Outgoing:
     def _open(self, parts: Sequence[memoryview]) -> Stream:
         try:
             stream = self._link.open(CALL, encode_head(self._head), self._asker, 0 if parts else END)
-        except LinkLost:
+        except BaseException:
             self.end()
             raise
         if parts:

@@ -169,6 +169,7 @@ class DeploymentResponseGenerator(Generic[R]):
         self._items: AsyncIterator[R] | None = None
         self._step: asyncio.Task[R] | None = None  # asking for an item now
         self._closing: asyncio.Task[None] | None = None
+        self._failure: Exception | None = None
         self._turn = asyncio.Lock()  # of those who ask for an item, one after the other
         self._cancelled = False
         self._ended = False
@@ -191,7 +192,12 @@ class DeploymentResponseGenerator(Generic[R]):
         if running_loop() is self._loop:
             return await self._next()
         there = asyncio.run_coroutine_threadsafe(_outcome(self._next()), self._loop)
-        return (await asyncio.wrap_future(there)).get()
+        try:
+            outcome = await asyncio.wrap_future(there)
+        except asyncio.CancelledError:
+            self.cancel()  # the item may be on its way already, and would be lost
+            raise
+        return outcome.get()
 
     def __iter__(self) -> DeploymentResponseGenerator[R]:
         return self
@@ -229,6 +235,8 @@ class DeploymentResponseGenerator(Generic[R]):
     async def _asked(self) -> R:
         if self._cancelled:
             raise self._gone()
+        if self._failure is not None:
+            raise self._failure  # to every reader: an end would look as if that had been all
         if self._ended or self._items is None:
             raise StopAsyncIteration
         step = self._step or self._loop.create_task(_first(self._items))
@@ -241,7 +249,9 @@ class DeploymentResponseGenerator(Generic[R]):
                 raise self._gone() from None
             self.cancel()  # the item is lost: to go on would look as if it had never been
             raise
-        except BaseException:
+        except BaseException as exc:
+            if isinstance(exc, Exception) and not isinstance(exc, StopAsyncIteration):
+                self._failure = exc
             self._finish()
             raise
         finally:

@@ -34,10 +34,13 @@ class LinkTransport(ABC):
         return calls.start(link, call) if link is not None else None
 
     async def call(self, call: Call) -> object:
-        return await calls.start(await self.link(call.deployment), call)
+        answer = calls.start(await self.link(call.deployment), call)
+        del call  # and with it its arguments, which are on their way
+        return await answer
 
     async def stream(self, call: Call) -> AsyncIterator[object]:
         items = calls.stream(await self.link(call.deployment), call)
+        del call
         try:
             async for item in items:
                 yield item

@@ -268,6 +268,15 @@ class TestStreams:
         parts = await asyncio.gather(*(in_thread(lambda: list(items)) for _ in range(3)))
         assert sorted(item for part in parts for item in part) == list(range(60))
 
+    async def test_a_failure_reaches_every_reader(self) -> None:
+        items = Backend().handle.options(stream=True).count.remote(3, fail=True)
+
+        async def read() -> list[int]:
+            return [item async for item in items]
+
+        ends = await asyncio.gather(read(), read(), in_thread(lambda: list(items)), return_exceptions=True)
+        assert [type(end) for end in ends] == [KeyError] * 3
+
     async def test_a_reader_that_breaks_off_gives_the_call_up(self) -> None:
         backend = Backend()
         stream = backend.handle.options(stream=True)

@@ -260,6 +260,18 @@ class TestCalls:
             await call(transport, "time_out")
         assert not isinstance(caught.value, CallTimeout)
 
+    async def test_a_call_whose_head_cannot_be_sent_keeps_no_memory(
+        self, router: Router, transport: RemoteTransport
+    ) -> None:
+        numpy = pytest.importorskip("numpy")
+        await call(transport, "echo")
+        handle = DeploymentHandle("Model", transport=transport).options(multiplexed_model_id="\ud800")
+        with pytest.raises(UnicodeEncodeError):
+            await handle.remote(numpy.zeros(400_000))
+        assert transport._link is not None
+        assert transport._link.memory is not None
+        assert [segment.lent for segment in transport._link.memory.segments] == [False]
+
     @pytest.mark.parametrize("name", ["time_out", "give_up"])
     async def test_exceptions_keep_their_kind_and_cause_between_threads(
         self, router: Router, transport: RemoteTransport, name: str
